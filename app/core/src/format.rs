@@ -1,0 +1,285 @@
+//! How values read: one place for the formats of the page, the log and the tables.
+//!
+//! Rules: three digits for token counts, two units at most for spans, a dash for what is unknown
+//! (never a zero), a thin space before the percent sign.
+
+use crate::event::SessionPhase;
+use crate::record::{ApiErrorKind, LimitWindow};
+use crate::time::{DAY_MS, Day, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp, ZoneOffsets};
+use crate::units::{Cost, Money, Tokens};
+
+/// What stands for a value that is not known.
+pub const UNKNOWN: &str = "–";
+const THIN: char = '\u{2009}';
+
+/// A count with thousands separators: `15,984,312`.
+pub fn exact(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A token count in three digits: `958`, `12.4k`, `149k`, `1.24M`, `16.0M`, `1.70B`.
+pub fn tokens(count: Tokens) -> String {
+    let count = count.0;
+    if count < 1_000 {
+        return count.to_string();
+    }
+    let mut scaled = count as f64;
+    let mut unit = "";
+    for next in ["k", "M", "B", "T"] {
+        // 999,500 reads 1.00M, not 1000k.
+        if scaled < 999.5 && !unit.is_empty() {
+            break;
+        }
+        scaled /= 1_000.0;
+        unit = next;
+    }
+    let places = if scaled < 9.995 {
+        2
+    } else if scaled < 99.95 {
+        1
+    } else {
+        0
+    };
+    let places = if unit == "k" { places.min(1) } else { places };
+    format!("{scaled:.places$}{unit}")
+}
+
+/// An amount: `<$0.01`, `$0.96`, `$17.37`, `$1,007` from a thousand on.
+pub fn money(amount: Money) -> String {
+    let usd = amount.usd();
+    let sign = if usd < 0.0 { "−" } else { "" };
+    let usd = usd.abs();
+    if usd == 0.0 {
+        "$0.00".to_owned()
+    } else if usd < 0.005 {
+        format!("{sign}<$0.01")
+    } else if usd < 999.995 {
+        format!("{sign}${usd:.2}")
+    } else {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // non-negative, below 2^63 ÷ 10^12
+        let whole = (usd + 0.5) as u64;
+        format!("{sign}${}", exact(whole))
+    }
+}
+
+/// A cost, or a dash where no response could be priced; `+` where some could not.
+pub fn cost(cost: &Cost) -> String {
+    match cost.known() {
+        None => UNKNOWN.to_owned(),
+        Some(amount) if cost.unpriced_responses > 0 => format!("{}+", money(amount)),
+        Some(amount) => money(amount),
+    }
+}
+
+/// A share without decimals: `63 %`.
+pub fn percent(value: f64) -> String {
+    format!("{value:.0}{THIN}%")
+}
+
+/// A share with one decimal: `91.8 %`.
+pub fn percent_1(value: f64) -> String {
+    format!("{value:.1}{THIN}%")
+}
+
+/// A span in two units at most: `14 s`, `6 min`, `2 h 14 min`, `3 d 19 h`. Negative spans read as zero.
+pub fn span(ms: i64) -> String {
+    let ms = ms.max(0);
+    let (days, hours) = (ms / DAY_MS, ms % DAY_MS / HOUR_MS);
+    let (minutes, seconds) = (ms % HOUR_MS / MINUTE_MS, ms % MINUTE_MS / SECOND_MS);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}{THIN}s"),
+        (0, 0, _) => format!("{minutes}{THIN}min"),
+        (0, _, _) => format!("{hours}{THIN}h {minutes:02}{THIN}min"),
+        _ => format!("{days}{THIN}d {hours}{THIN}h"),
+    }
+}
+
+/// An age that starts at tenths of a second: `0.2 s`, `14 s`.
+pub fn age(ms: i64) -> String {
+    if (0..10 * SECOND_MS).contains(&ms) {
+        format!("{}.{}{THIN}s", ms / SECOND_MS, ms % SECOND_MS / 100)
+    } else {
+        span(ms)
+    }
+}
+
+/// A clock time: `14:52`.
+pub fn clock(zone: &ZoneOffsets, at: Timestamp) -> String {
+    let (h, m, _, _) = zone.clock(at);
+    format!("{h:02}:{m:02}")
+}
+
+/// A clock time to the second: `13:46:20`.
+pub fn clock_s(zone: &ZoneOffsets, at: Timestamp) -> String {
+    let (h, m, s, _) = zone.clock(at);
+    format!("{h:02}:{m:02}:{s:02}")
+}
+
+/// A clock time, with the weekday if it is not within a day of `now`: `Mon 09:00`.
+pub fn clock_day(zone: &ZoneOffsets, at: Timestamp, now: Timestamp) -> String {
+    if at.ms_since(now).abs() < DAY_MS {
+        clock(zone, at)
+    } else {
+        format!("{} {}", zone.day(at).format("%a"), clock(zone, at))
+    }
+}
+
+/// A day without its year: `7 Nov`.
+pub fn day(day: Day) -> String {
+    day.format("%-d %b").to_string()
+}
+
+/// The name of a day's month: `November`.
+pub fn month(day: Day) -> String {
+    day.format("%B").to_string()
+}
+
+/// The first eight characters of an id.
+pub fn short_id(id: &str) -> &str {
+    id.char_indices().nth(8).map_or(id, |(end, _)| &id[..end])
+}
+
+/// A project's name: the last part of its working directory.
+pub fn project_of(cwd: &str) -> &str {
+    cwd.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or(cwd)
+}
+
+/// A model's name for people: `claude-opus-4-5-20251101` reads `Opus 4.5`.
+pub fn model(id: &str) -> String {
+    let bare = id.rsplit(['/', '.']).find(|part| part.starts_with("claude-")).unwrap_or(id);
+    let bare = bare.strip_suffix("[1m]").unwrap_or(bare);
+    let Some(rest) = bare.strip_prefix("claude-") else { return bare.to_owned() };
+    let parts: Vec<&str> = rest.split('-').filter(|part| part.len() < 6 || part.parse::<u64>().is_err()).collect();
+    let (numbers, names): (Vec<&str>, Vec<&str>) = parts.iter().partition(|part| part.parse::<u64>().is_ok());
+    let mut name: Vec<String> = names
+        .iter()
+        .map(|part| {
+            let mut chars = part.chars();
+            chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+        })
+        .collect();
+    if !numbers.is_empty() {
+        name.push(numbers.join("."));
+    }
+    name.join(" ")
+}
+
+/// A session's doing.
+pub fn phase(phase: SessionPhase) -> &'static str {
+    match phase {
+        SessionPhase::Working => "Working",
+        SessionPhase::NeedsYou => "Needs you",
+        SessionPhase::Blocked => "Blocked",
+        SessionPhase::Idle => "Idle",
+        SessionPhase::Ended => "Ended",
+    }
+}
+
+/// A limit's name.
+pub fn window(window: LimitWindow) -> &'static str {
+    match window {
+        LimitWindow::FiveHour => "5-hour",
+        LimitWindow::SevenDay => "Weekly",
+        LimitWindow::SevenDayOpus => "Weekly Opus",
+    }
+}
+
+/// What kind of request failed.
+pub fn api_error(kind: ApiErrorKind) -> &'static str {
+    match kind {
+        ApiErrorKind::RateLimit => "limit hit",
+        ApiErrorKind::AuthenticationFailed => "not signed in",
+        ApiErrorKind::BillingError => "billing error",
+        ApiErrorKind::Overloaded => "vendor overloaded",
+        ApiErrorKind::ServerError => "vendor error",
+        ApiErrorKind::InvalidRequest => "invalid request",
+        ApiErrorKind::Other => "request failed",
+    }
+}
+
+/// How many pages are connected.
+pub fn clients(count: u64) -> String {
+    if count == 1 { "1 page".to_owned() } else { format!("{count} pages") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn tokens_read_in_three_digits() {
+        for (count, text) in [
+            (0, "0"),
+            (958, "958"),
+            (999, "999"),
+            (1_000, "1.0k"),
+            (12_400, "12.4k"),
+            (92_440, "92.4k"),
+            (149_000, "149k"),
+            (999_499, "999k"),
+            (999_500, "1.00M"),
+            (1_240_000, "1.24M"),
+            (16_000_000, "16.0M"),
+            (1_700_000_000, "1.70B"),
+        ] {
+            assert_eq!(tokens(Tokens(count)), text);
+        }
+        assert_eq!(exact(15_984_312), "15,984,312");
+        assert_eq!(exact(100), "100");
+    }
+
+    #[test]
+    fn money_is_never_rounded_to_nothing() {
+        for (pico, text) in [
+            (0, "$0.00"),
+            (1, "<$0.01"),
+            (960_000_000_000, "$0.96"),
+            (17_370_000_000_000, "$17.37"),
+            (999_990_000_000_000, "$999.99"),
+            (1_007_400_000_000_000, "$1,007"),
+            (-2_500_000_000_000, "−$2.50"),
+        ] {
+            assert_eq!(money(Money(pico)), text);
+        }
+        let unknown = Cost { unpriced_responses: 3, ..Cost::default() };
+        assert_eq!(cost(&unknown), UNKNOWN);
+    }
+
+    #[test]
+    fn spans_have_two_units() {
+        for (ms, text) in [
+            (-5, "0 s"),
+            (14_000, "14 s"),
+            (6 * MINUTE_MS, "6 min"),
+            (2 * HOUR_MS + 14 * MINUTE_MS, "2 h 14 min"),
+            (3 * DAY_MS + 19 * HOUR_MS, "3 d 19 h"),
+        ] {
+            assert_eq!(span(ms).replace(THIN, " "), text);
+        }
+        assert_eq!(age(240).replace(THIN, " "), "0.2 s");
+    }
+
+    #[test]
+    fn models_have_short_names() {
+        for (id, name) in [
+            ("claude-opus-4-5-20251101", "Opus 4.5"),
+            ("claude-sonnet-4-20250514", "Sonnet 4"),
+            ("claude-opus-5", "Opus 5"),
+            ("claude-3-5-haiku-20241022", "Haiku 3.5"),
+            ("gpt-5.2-codex", "gpt-5.2-codex"),
+            ("claude-sonnet-4-5[1m]", "Sonnet 4.5"),
+        ] {
+            assert_eq!(model(id), name);
+        }
+    }
+}

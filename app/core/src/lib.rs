@@ -1,0 +1,28 @@
+//! The shared core: what the numbers mean.
+//!
+//! The same code runs natively in the server and as WebAssembly in the page, so a figure is
+//! computed by one rule wherever it is shown. The chain is
+//!
+//! ```text
+//! bytes ──transcript──▶ records ──ledger, tracker──▶ events ──state──▶ what a view shows
+//! ```
+//!
+//! Nothing in here performs I/O, reads a clock, spawns a thread or knows of Leptos: time is an
+//! argument, and every collection that reaches an output is ordered, so that native and WASM
+//! agree to the byte.
+
+pub mod connection;
+pub mod event;
+pub mod format;
+pub mod ids;
+pub mod ledger;
+pub mod level;
+pub mod price;
+pub mod protocol;
+pub mod record;
+pub mod simulator;
+pub mod state;
+pub mod time;
+pub mod tracker;
+pub mod transcript;
+pub mod units;

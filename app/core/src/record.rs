@@ -1,0 +1,297 @@
+//! What a source yields: typed facts, free of text.
+//!
+//! A record says that something happened (a response, a compaction, a limit report); what it means
+//! for sessions and quotas is for the trackers. No record can hold a word of a conversation: there
+//! is no field for one (docs/DECISIONS, Privacy).
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
+use crate::time::Timestamp;
+use crate::units::{TokenUsage, Tokens};
+
+/// The coding assistant a record comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tool {
+    /// Anthropic's Claude Code.
+    #[default]
+    ClaudeCode,
+    /// OpenAI's Codex CLI.
+    Codex,
+}
+
+/// One fact from a source.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A claim that a response used tokens.
+    Usage(UsageRecord),
+    /// Where and how a session runs, and that it was active.
+    Session(SessionMeta),
+    /// A session's conversation was compacted.
+    Compaction(Compaction),
+    /// The vendor said how much of a limit is used.
+    RateLimit(RateLimitReport),
+    /// A request failed.
+    ApiError(ApiError),
+    /// What is known of a subagent besides its responses.
+    Agent(AgentMeta),
+}
+
+/// A line's claim that one response used these tokens.
+///
+/// Several lines, in several files, claim the same response; the [ledger](crate::ledger) decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRecord {
+    /// Whose response it is.
+    pub tool: Tool,
+    /// The session the line names, or its path implies.
+    pub session: SessionId,
+    /// The subagent that made the request; `None` on the main chain, or where the line does not say.
+    pub agent: Option<AgentId>,
+    /// A subagent's line, or a repeat of one. Yields to a main-chain line of the same message.
+    pub sidechain: bool,
+    /// The vendor's message id. A record without one is a response by itself.
+    pub message: Option<MessageId>,
+    /// The vendor's request id.
+    pub request: Option<RequestId>,
+    /// The model that answered.
+    pub model: ModelId,
+    /// When; `None` if the line has no readable timestamp.
+    pub at: Option<Timestamp>,
+    /// The tokens.
+    pub usage: TokenUsage,
+    /// Where in its file the line begins: breaks ties, and names the line in an audit.
+    pub place: Place,
+    /// Counts in this record that were no non-negative integer, read as 0.
+    pub bad_counts: u32,
+}
+
+/// A place in a file: the byte at which the line begins, and which of its objects it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Byte offset of the line's first byte.
+    pub byte_offset: u64,
+    /// 0 for the first object of the line; more only after a `}{` splice.
+    pub index: u32,
+}
+
+/// What a transcript's lines say of their session. Absent fields leave earlier values alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionMeta {
+    /// The tool whose session it is.
+    pub tool: Tool,
+    /// The session.
+    pub session: SessionId,
+    /// The subagent whose lines these are, if any.
+    pub agent: Option<AgentId>,
+    /// The working directory, as the tool names it.
+    pub cwd: Option<String>,
+    /// The git branch.
+    pub branch: Option<String>,
+    /// The tool's version.
+    pub version: Option<String>,
+    /// When the newest of the lines was written.
+    pub at: Option<Timestamp>,
+}
+
+/// What asked for a compaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CompactionTrigger {
+    /// The window was nearly full.
+    Auto,
+    /// The user.
+    Manual,
+    /// The line does not say.
+    Unknown,
+}
+
+/// A main-chain `compact_boundary`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compaction {
+    /// The session whose context was compacted.
+    pub session: SessionId,
+    /// When.
+    pub at: Option<Timestamp>,
+    /// Why.
+    pub trigger: CompactionTrigger,
+    /// Fill before, in tokens.
+    pub pre_tokens: Option<Tokens>,
+    /// Fill after, in tokens; unknown in older versions until the next response.
+    pub post_tokens: Option<Tokens>,
+}
+
+/// A limit the vendor keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitWindow {
+    /// The rolling five-hour window.
+    FiveHour,
+    /// The week, all models.
+    SevenDay,
+    /// The week, the largest model only.
+    SevenDayOpus,
+}
+
+/// A statement of the vendor (or of the simulator standing in for it) on one limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RateLimitReport {
+    /// When it was said.
+    pub at: Timestamp,
+    /// Which limit.
+    pub window: LimitWindow,
+    /// Used share of the limit, 0 to 100, if said.
+    pub used_percent: Option<f64>,
+    /// When the window is reset, if said.
+    pub resets_at: Option<Timestamp>,
+    /// Whether a request was refused because of it.
+    pub rejected: bool,
+    /// The session that was told, if one was.
+    pub session: Option<SessionId>,
+}
+
+/// Kind of a failed request, without its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApiErrorKind {
+    /// A limit was hit.
+    RateLimit,
+    /// Not signed in.
+    AuthenticationFailed,
+    /// A payment matter.
+    BillingError,
+    /// The vendor is overloaded.
+    Overloaded,
+    /// The vendor failed.
+    ServerError,
+    /// The request was refused as malformed.
+    InvalidRequest,
+    /// Anything else.
+    Other,
+}
+
+/// A request of a session failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// The session whose request it was.
+    pub session: SessionId,
+    /// When.
+    pub at: Option<Timestamp>,
+    /// What kind of failure.
+    pub kind: ApiErrorKind,
+}
+
+/// What a subagent's `.meta.json` says. Its description is text and is not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentMeta {
+    /// The session it works for.
+    pub session: SessionId,
+    /// The subagent.
+    pub agent: AgentId,
+    /// Its kind, e.g. `code-reviewer`.
+    pub agent_type: Option<String>,
+}
+
+/// What `sessions/<pid>.json` says of a running session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// The session.
+    pub session: SessionId,
+    /// What it is doing.
+    pub status: PresenceStatus,
+    /// Whether its process lives, as far as can be told.
+    pub alive: bool,
+    /// Its working directory.
+    pub cwd: Option<String>,
+    /// The tool's version.
+    pub version: Option<String>,
+    /// When it was started.
+    pub started_at: Option<Timestamp>,
+    /// When the file was last brought up to date.
+    pub updated_at: Option<Timestamp>,
+}
+
+/// `status` of a running session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PresenceStatus {
+    /// Waiting for the user's next prompt.
+    #[default]
+    Idle,
+    /// Working.
+    Busy,
+    /// Waiting for an answer or a permission.
+    Waiting,
+}
+
+/// Why a piece of a file was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectReason {
+    /// Not JSON: cut, spliced, or garbage.
+    NotJson,
+    /// JSON, but no object.
+    NotAnObject,
+    /// Nothing but NUL bytes.
+    OnlyNul,
+    /// NUL bytes inside the line.
+    NulInside,
+    /// Longer than the cap on a line.
+    TooLong,
+    /// Nested too deeply.
+    TooDeep,
+}
+
+impl RejectReason {
+    /// In words, for the audit.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotJson => "not JSON",
+            Self::NotAnObject => "not a JSON object",
+            Self::OnlyNul => "nothing but NUL bytes",
+            Self::NulInside => "NUL bytes inside the line",
+            Self::TooLong => "longer than the cap on a line",
+            Self::TooDeep => "nested too deeply",
+        }
+    }
+}
+
+/// A refused line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// The file, relative to its root.
+    pub file: String,
+    /// Where the line begins.
+    pub byte_offset: u64,
+    /// Why it was refused.
+    pub reason: RejectReason,
+}
+
+/// Counts of one file's bytes and lines: what was read and what became of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileCounts {
+    /// Bytes read.
+    pub bytes: u64,
+    /// Lines that were not blank, refused ones included.
+    pub lines: u64,
+    /// JSON objects on accepted lines.
+    pub records: u64,
+    /// Accepted records of a type we do not know.
+    pub unknown_records: u64,
+    /// Refused lines.
+    pub rejected_lines: u64,
+    /// 1 if the file ends inside a line that cannot be read yet.
+    pub pending_lines: u64,
+}
+
+impl std::ops::AddAssign for FileCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.lines += other.lines;
+        self.records += other.records;
+        self.unknown_records += other.unknown_records;
+        self.rejected_lines += other.rejected_lines;
+        self.pending_lines += other.pending_lines;
+    }
+}
