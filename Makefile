@@ -1,0 +1,147 @@
+# Everything a newcomer needs: `make start` runs the dashboard, `make test` runs what CI runs.
+#
+# Each target installs what it needs and only that. Tools are pinned: wasm-bindgen must equal the crate's version to
+# the patch, and the page is built by the cargo-leptos that was proven to work with it.
+
+WASM_BINDGEN_VERSION := 0.2.129
+CARGO_LEPTOS_VERSION := 0.3.10
+CARGO_DENY_VERSION   := 0.20.2
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+# The steps share cargo's lock and two cores; run side by side they only wait for each other.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+# cargo-leptos looks for wasm-opt on PATH, and `cargo install` may put tools where PATH does not look.
+export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+# The browser comes from the system, see `chromium` below.
+export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
+
+# Larger transcripts to test against, where they are at hand; without them those tests show as ignored.
+DASHBOARD_SAMPLES ?= $(wildcard $(abspath ../shared/samples))
+ifneq ($(DASHBOARD_SAMPLES),)
+export DASHBOARD_SAMPLES
+test_args := -- --include-ignored
+else
+unexport DASHBOARD_SAMPLES
+endif
+
+binary    := target/release/dashboard
+demo_site := target/demo/pkg/dashboard.wasm
+live_site := target/site/pkg/dashboard.wasm
+
+# The server's packages. Not the whole workspace: `ssr` and `hydrate` would unify. The page is WASM and built as that.
+native := -p dashboard-core -p app -p server
+wasm   := -p dashboard-core -p app -p frontend --target wasm32-unknown-unknown
+
+sources = $(shell find $(1) -type f -not -name '.*')
+manifests    := Cargo.toml Cargo.lock rust-toolchain.toml $(wildcard */Cargo.toml */*/Cargo.toml)
+page_sources := $(manifests) .cargo/config.toml $(call sources,app frontend style public)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: start
+start: build ## Build and run the dashboard on your sessions; options: make start ARGS="--port 4000"
+	exec $(binary) start $(ARGS)
+
+.PHONY: build
+build: $(binary) ## Build the self-contained binary target/release/dashboard
+
+.PHONY: dev
+dev: page-tools ## Run with live reload: rebuilds on every change
+	exec cargo leptos watch
+
+.PHONY: demo
+demo: build ## Write the static demo site into target/demo
+	$(binary) demo --out target/demo
+
+.PHONY: check
+check: rust-components ## Check quickly while working: format, lints, tests of the core
+	cargo fmt --all --check
+	cargo clippy $(native) --all-targets --locked -- -D warnings
+	cargo test -p dashboard-core --locked
+
+.PHONY: test
+test: rust-components page-tools cargo-deny chromium ## Run everything CI runs
+	cargo fmt --all --check
+	tsc --project end2end
+	cargo deny check --hide-inclusion-graph licenses bans sources
+	cargo clippy $(native) --all-targets --locked -- -D warnings
+	cargo clippy $(wasm) --features frontend/hydrate --locked -- -D warnings
+	cargo clippy $(wasm) --features frontend/csr --locked -- -D warnings
+	cargo test $(native) --locked $(test_args)
+	cargo test -p dashboard-core --target wasm32-unknown-unknown --locked
+	@$(MAKE) --no-print-directory build
+	playwright test --config end2end
+
+.PHONY: bench
+bench: build chromium ## Measure: time from a written line to changed pixels (prints, never gates)
+	playwright test --config end2end/latency.config.ts
+
+# ---- The binary and the two builds of the page inside it -----------------------------------------------------------
+
+$(binary): $(demo_site) $(live_site) $(call sources,server)
+	cargo build --release --locked -p server --features embed
+	@touch $@
+
+# The page that mounts itself: the static demo.
+$(demo_site): $(page_sources) | page-tools
+	LEPTOS_SITE_ROOT=target/demo cargo leptos build --release --frontend-only --lib-features csr
+	@touch $@
+
+# The page that hydrates what the server renders.
+$(live_site): $(page_sources) | page-tools
+	cargo leptos build --release --frontend-only
+	@touch $@
+
+# ---- Tools: each is installed when missing or of another version -----------------------------------------------------
+
+# Built for a quick install: cargo-leptos alone would spend minutes in link-time optimisation.
+quick_install := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+	cargo install --locked
+
+.PHONY: page-tools
+page-tools: wasm-target wasm-bindgen cargo-leptos node_modules/.package-lock.json
+
+.PHONY: rust-components
+rust-components:
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
+
+.PHONY: wasm-target
+wasm-target:
+	@test -d "$$(rustc --print target-libdir --target wasm32-unknown-unknown)" || rustup target add wasm32-unknown-unknown
+
+.PHONY: wasm-bindgen
+wasm-bindgen:
+	@wasm-bindgen --version 2>/dev/null | grep -qwF $(WASM_BINDGEN_VERSION) \
+		|| $(quick_install) wasm-bindgen-cli@$(WASM_BINDGEN_VERSION)
+
+.PHONY: cargo-leptos
+cargo-leptos:
+	@cargo leptos --version 2>/dev/null | grep -qwF $(CARGO_LEPTOS_VERSION) \
+		|| $(quick_install) cargo-leptos@$(CARGO_LEPTOS_VERSION) --features no_downloads
+
+.PHONY: cargo-deny
+cargo-deny:
+	@cargo deny --version 2>/dev/null | grep -qwF $(CARGO_DENY_VERSION) \
+		|| $(quick_install) cargo-deny@$(CARGO_DENY_VERSION)
+
+# npm writes this file when it is done.
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --no-audit --no-fund
+	@touch $@
+
+.PHONY: chromium
+chromium: node_modules/.package-lock.json
+	@if [[ -x "$${CHROMIUM:-/usr/bin/chromium}" ]]; then exit; fi; \
+	if [[ "$$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then \
+		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium; \
+	else \
+		echo 'The browser tests need Chromium: install it (Debian: sudo apt-get install chromium)' >&2; \
+		echo 'at /usr/bin/chromium, or set CHROMIUM to its path.' >&2; \
+		exit 1; \
+	fi
