@@ -1,0 +1,420 @@
+//! Just enough JSON to read transcripts: checks a text byte for byte, and hands out the few fields asked for.
+//!
+//! `serde_json` cannot be used here, because what it refuses must not cost a line its tokens: keys that occur twice
+//! (the last one counts), numbers beyond any type, half surrogate pairs, strings that are not UTF-8. And nearly all
+//! bytes of a transcript are strings nobody asks for, which this passes at the speed of `memchr`.
+//! What is JSON and what is not is still RFC 8259's; the tests compare the two. Knows nothing of transcripts.
+
+use std::borrow::Cow;
+
+use crate::record::RejectReason;
+
+/// Deepest nesting accepted. Far beyond any real line, and few enough for the stack of a WASM page.
+const MAX_DEPTH: u32 = 127;
+
+/// The text of one JSON value, already checked. A missing field is the same as `null`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Value<'a>(&'a [u8]);
+
+/// What a count says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Count {
+    /// Nothing: missing or null.
+    Absent,
+    /// An integer from 0 to 2^53 − 1.
+    Is(u64),
+    /// Anything else.
+    Bad,
+}
+
+impl<'a> Value<'a> {
+    const NULL: Self = Self(b"null");
+
+    pub(super) fn is_null(self) -> bool {
+        self.0 == b"null"
+    }
+
+    pub(super) fn is_true(self) -> bool {
+        self.0 == b"true"
+    }
+
+    pub(super) fn is_object(self) -> bool {
+        self.0.first() == Some(&b'{')
+    }
+
+    /// The string, if it is one; bytes that are not Unicode read as U+FFFD.
+    pub(super) fn text(self) -> Option<Cow<'a, str>> {
+        match self.0 {
+            [b'"', inner @ .., b'"'] => Some(unescape(inner)),
+            _ => None,
+        }
+    }
+
+    /// The string, if it is one and not empty: what every id has to be.
+    pub(super) fn id(self) -> Option<Cow<'a, str>> {
+        self.text().filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn count(self) -> Count {
+        const MAX: i64 = (1 << 53) - 1;
+        if self.is_null() {
+            return Count::Absent;
+        }
+        // As i64, because `-0` is an integer, and so is zero.
+        match std::str::from_utf8(self.0).ok().and_then(|text| text.parse::<i64>().ok()) {
+            Some(number @ 0..=MAX) => Count::Is(number.unsigned_abs()),
+            _ => Count::Bad,
+        }
+    }
+
+    /// The number, if it is one and finite.
+    pub(super) fn number(self) -> Option<f64> {
+        std::str::from_utf8(self.0).ok()?.parse().ok().filter(|number: &f64| number.is_finite())
+    }
+
+    /// The fields of these names, `null` where missing, and all of them `null` if it is no object.
+    pub(super) fn fields<const N: usize>(self, names: &[&str; N]) -> [Self; N] {
+        Scanner { bytes: self.0, at: 0 }.object(1, names).unwrap_or([Self::NULL; N])
+    }
+}
+
+/// Reads a text that must be nothing but JSON objects, back to back or with white space between:
+/// the fields of these names of each.
+///
+/// # Errors
+/// If the text is anything else, why.
+pub(super) fn objects<'a, const N: usize>(
+    text: &'a [u8],
+    names: &[&str; N],
+) -> Result<Vec<[Value<'a>; N]>, RejectReason> {
+    let mut scanner = Scanner { bytes: text, at: 0 };
+    let mut found = Vec::with_capacity(1);
+    while let Some(first) = scanner.peek() {
+        if first != b'{' {
+            scanner.value(1)?;
+            return Err(RejectReason::NotAnObject);
+        }
+        found.push(scanner.object(1, names)?);
+    }
+    Ok(found)
+}
+
+/// That something is JSON, or why it is refused.
+type Checked = Result<(), RejectReason>;
+
+const NOT_JSON: RejectReason = RejectReason::NotJson;
+
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// The next byte that is not white space; `None` at the end.
+    fn peek(&mut self) -> Option<u8> {
+        while let Some(&byte) = self.bytes.get(self.at) {
+            if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    /// Takes the next byte that is not white space, which must be this one.
+    fn take(&mut self, expected: u8) -> Checked {
+        if self.peek() != Some(expected) {
+            return Err(NOT_JSON);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Passes a value of any kind, which lies this deep.
+    fn value(&mut self, depth: u32) -> Checked {
+        match self.peek().ok_or(NOT_JSON)? {
+            b'"' => self.string(),
+            b'{' => self.object(depth, &[]).map(|[]| ()),
+            b'[' => self.array(depth),
+            b't' => self.literal(b"true"),
+            b'f' => self.literal(b"false"),
+            b'n' => self.literal(b"null"),
+            b'-' | b'0'..=b'9' => self.number(),
+            _ => Err(NOT_JSON),
+        }
+    }
+
+    /// Passes an object; returns the fields of these names, the last one of each.
+    fn object<const N: usize>(&mut self, depth: u32, names: &[&str; N]) -> Result<[Value<'a>; N], RejectReason> {
+        let mut found = [Value::NULL; N];
+        self.take(b'{')?;
+        if depth > MAX_DEPTH {
+            return Err(RejectReason::TooDeep);
+        }
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(found);
+        }
+        loop {
+            if self.peek() != Some(b'"') {
+                return Err(NOT_JSON);
+            }
+            let key_at = self.at + 1;
+            self.string()?;
+            let key = &self.bytes[key_at..self.at - 1];
+            self.take(b':')?;
+            self.peek();
+            let value_at = self.at;
+            self.value(depth + 1)?;
+            if let Some(slot) = slot(key, names) {
+                found[slot] = Value(&self.bytes[value_at..self.at]);
+            }
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                _ => break self.take(b'}').map(|()| found),
+            }
+        }
+    }
+
+    fn array(&mut self, depth: u32) -> Checked {
+        self.take(b'[')?;
+        if depth > MAX_DEPTH {
+            return Err(RejectReason::TooDeep);
+        }
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.value(depth + 1)?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                _ => break self.take(b']'),
+            }
+        }
+    }
+
+    fn literal(&mut self, word: &[u8]) -> Checked {
+        if !self.bytes[self.at..].starts_with(word) {
+            return Err(NOT_JSON);
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn number(&mut self) -> Checked {
+        self.skip_one_of(b"-");
+        if !self.skip_one_of(b"0") {
+            self.digits()?;
+        }
+        if self.skip_one_of(b".") {
+            self.digits()?;
+        }
+        if self.skip_one_of(b"eE") {
+            self.skip_one_of(b"+-");
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn skip_one_of(&mut self, bytes: &[u8]) -> bool {
+        let found = self.bytes.get(self.at).is_some_and(|byte| bytes.contains(byte));
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Passes at least one digit.
+    fn digits(&mut self) -> Checked {
+        let count = self.bytes[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += count;
+        if count == 0 { Err(NOT_JSON) } else { Ok(()) }
+    }
+
+    /// Passes a string, at whose first quote it stands. Any bytes but control characters may be in it.
+    fn string(&mut self) -> Checked {
+        self.at += 1;
+        loop {
+            let rest = &self.bytes[self.at..];
+            let length = memchr::memchr2(b'"', b'\\', rest).ok_or(NOT_JSON)?;
+            // Without an early exit, so that it is done many bytes at a time.
+            if rest[..length].iter().fold(false, |found, &byte| found | (byte < b' ')) {
+                return Err(NOT_JSON);
+            }
+            self.at += length + 1;
+            if rest[length] == b'"' {
+                return Ok(());
+            }
+            self.at += match rest.get(length + 1) {
+                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 1,
+                Some(b'u') if hex(rest, length + 2).is_some() => 5,
+                _ => return Err(NOT_JSON),
+            };
+        }
+    }
+}
+
+/// Which of the names this key is.
+fn slot(key: &[u8], names: &[&str]) -> Option<usize> {
+    if key.contains(&b'\\') {
+        let key = unescape(key);
+        return names.iter().position(|name| key == *name);
+    }
+    names.iter().position(|name| key == name.as_bytes())
+}
+
+/// The four hexadecimal digits at `at`.
+fn hex(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at + 4)?.iter().try_fold(0, |sum, &byte| {
+        let digit = char::from(byte).to_digit(16)?;
+        Some(sum << 4 | u16::try_from(digit).ok()?)
+    })
+}
+
+/// What a checked string says, without its quotes.
+fn unescape(inner: &[u8]) -> Cow<'_, str> {
+    let Some(first) = memchr::memchr(b'\\', inner) else { return String::from_utf8_lossy(inner) };
+    let mut text = String::from_utf8_lossy(&inner[..first]).into_owned();
+    let mut rest = &inner[first..];
+    while let [b'\\', escape, tail @ ..] = rest {
+        rest = tail;
+        match escape {
+            b'b' => text.push('\u{8}'),
+            b'f' => text.push('\u{c}'),
+            b'n' => text.push('\n'),
+            b'r' => text.push('\r'),
+            b't' => text.push('\t'),
+            b'u' => {
+                // A run of \u escapes at once, because two may be one character.
+                let mut units = Vec::new();
+                let mut next = 0;
+                while let Some(unit) = hex(rest, next) {
+                    units.push(unit);
+                    next += 4;
+                    if !rest[next..].starts_with(b"\\u") {
+                        break;
+                    }
+                    next += 2;
+                }
+                rest = &rest[next..];
+                text.extend(char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)));
+            }
+            other => text.push(char::from(*other)),
+        }
+        let plain = memchr::memchr(b'\\', rest).unwrap_or(rest.len());
+        text.push_str(&String::from_utf8_lossy(&rest[..plain]));
+        rest = &rest[plain..];
+    }
+    Cow::Owned(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn first<'a>(text: &'a str, name: &str) -> Value<'a> {
+        objects(text.as_bytes(), &[name]).unwrap()[0][0]
+    }
+
+    #[test]
+    fn several_objects_may_share_a_line() {
+        for text in [r#"{"a":1}{"a":2}"#, "{\"a\":1} \t{\"a\":2}\r"] {
+            let found = objects(text.as_bytes(), &["a"]).unwrap();
+            assert_eq!(found.iter().map(|[a]| a.count()).collect::<Vec<_>>(), [Count::Is(1), Count::Is(2)]);
+        }
+        assert_eq!(objects::<0>(br#"{"a":1},{"a":2}"#, &[]), Err(RejectReason::NotJson));
+        assert_eq!(objects::<0>(br#"{"a":1}{"a":2"#, &[]), Err(RejectReason::NotJson));
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts_however_it_is_written() {
+        assert_eq!(first(r#"{"a":1,"\u0061":2}"#, "a").count(), Count::Is(2));
+        assert!(first(r#"{"a":1,"a":null}"#, "a").is_null());
+    }
+
+    #[test]
+    fn counts_are_integers_below_two_to_the_fifty_third() {
+        for (text, count) in [
+            ("null", Count::Absent),
+            ("0", Count::Is(0)),
+            ("-0", Count::Is(0)),
+            ("9007199254740991", Count::Is((1 << 53) - 1)),
+            ("9007199254740992", Count::Bad),
+            ("99999999999999999999999999", Count::Bad),
+            ("1e400", Count::Bad),
+            ("1.0", Count::Bad),
+            ("1e2", Count::Bad),
+            ("-1", Count::Bad),
+            ("true", Count::Bad),
+            ("\"7\"", Count::Bad),
+            ("[7]", Count::Bad),
+        ] {
+            assert_eq!(first(&format!("{{\"n\":{text}}}"), "n").count(), count, "{text}");
+        }
+    }
+
+    #[test]
+    fn strings_are_read_whatever_is_in_them() {
+        let line = b"{\"a\":\"\\ud83d\\ude00 \\ud83d \\u00e9\\n\\/\\\"\\\\ \xff\xc3\xa9\"}";
+        let [[text]] = objects(line, &["a"]).unwrap()[..] else { panic!("one object") };
+        assert_eq!(text.text().unwrap(), "😀 \u{fffd} é\n/\"\\ \u{fffd}é");
+        assert_eq!(first(r#"{"a":""}"#, "a").id(), None);
+        assert_eq!(first(r#"{"a":7}"#, "a").text(), None);
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        assert!(objects::<0>(nested(127).as_bytes(), &[]).is_ok());
+        assert_eq!(objects::<0>(nested(128).as_bytes(), &[]), Err(RejectReason::TooDeep));
+        assert_eq!(objects::<0>("[".repeat(1 << 20).as_bytes(), &[]), Err(RejectReason::TooDeep));
+    }
+
+    #[test]
+    fn what_is_json_and_no_object_is_told_apart() {
+        for text in ["[1]", "7", "\"text\"", "null", r#"{"a":1} true"#] {
+            assert_eq!(objects::<0>(text.as_bytes(), &[]), Err(RejectReason::NotAnObject), "{text}");
+        }
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    mod beside_serde_json {
+        use proptest::prelude::*;
+        use serde::de::IgnoredAny;
+
+        use super::super::*;
+
+        fn ours(text: &[u8]) -> bool {
+            objects::<0>(text, &[]).is_ok()
+        }
+
+        fn theirs(text: &[u8]) -> bool {
+            let mut values = serde_json::Deserializer::from_slice(text).into_iter::<&serde_json::value::RawValue>();
+            // A number, a word or a string may not be told from the object before it: ask for objects alone.
+            values.all(|value| value.is_ok_and(|value| value.get().starts_with('{')))
+                && serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>().all(|value| value.is_ok())
+        }
+
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(4000))]
+
+            #[test]
+            fn accepts_what_it_accepts(text in r#"(\{"a":([-0-9.eE+truefalsn "\\\[\]{},:]|\\u[0-9aA]{3,4}){0,12}\}){1,2}"#) {
+                prop_assert_eq!(ours(text.as_bytes()), theirs(text.as_bytes()));
+            }
+
+            #[test]
+            fn accepts_every_document(members in prop::collection::vec((".*", any::<f64>(), ".*"), 0..4), cut in any::<prop::sample::Index>()) {
+                let object: serde_json::Map<_, _> = members
+                    .into_iter()
+                    .map(|(key, number, text)| (key, serde_json::json!([number, {"t": text}, null, true])))
+                    .collect();
+                let text = serde_json::to_string(&object).unwrap();
+                prop_assert!(ours(text.as_bytes()));
+                let cut = &text.as_bytes()[..cut.index(text.len())];
+                prop_assert_eq!(ours(cut), cut.is_empty());
+            }
+        }
+    }
+}
