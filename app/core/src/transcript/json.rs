@@ -237,7 +237,7 @@ impl<'a> Scanner<'a> {
             let rest = &self.bytes[self.at..];
             let length = memchr::memchr2(b'"', b'\\', rest).ok_or(NOT_JSON)?;
             // Without an early exit, so that it is done many bytes at a time.
-            if rest[..length].iter().fold(false, |found, &byte| found | (byte < b' ')) {
+            if rest[..length].iter().fold(u8::MAX, |least, &byte| least.min(byte)) < b' ' {
                 return Err(NOT_JSON);
             }
             self.at += length + 1;
