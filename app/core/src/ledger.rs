@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::ids::MessageId;
-use crate::record::{FileCounts, Place, Rejection, UsageRecord};
+use crate::record::{FileCounts, Rejection, UsageRecord};
 
 /// Most refused lines kept with their place; all of them are counted.
 pub const MAX_REJECTIONS: usize = 10_000;
@@ -285,7 +285,7 @@ fn report(before: &[UsageRecord], after: &[&UsageRecord], on_change: &mut impl F
 mod tests {
     use super::*;
     use crate::ids::{ModelId, RequestId, SessionId};
-    use crate::record::Tool;
+    use crate::record::{Place, Tool};
     use crate::time::Timestamp;
     use crate::units::{TokenUsage, Tokens};
     #[cfg(target_arch = "wasm32")]

@@ -412,12 +412,21 @@ impl Session {
         };
         let mut now = update.clone();
         if now.history.take().is_none() {
-            points.push(ContextPoint { at: now.as_of, used: now.used, compaction: now.compaction.is_some() });
-        }
-        if points.len() > MAX_CONTEXT_POINTS {
-            thin(&mut points);
+            let compaction = now.compaction.is_some();
+            push_context_point(&mut points, ContextPoint { at: now.as_of, used: now.used, compaction });
         }
         self.context = Some(ContextWindow { now, points });
+    }
+}
+
+/// Adds a point to a context curve, thinning it when it grows beyond [`MAX_CONTEXT_POINTS`].
+pub(crate) fn push_context_point(points: &mut Vec<ContextPoint>, point: ContextPoint) {
+    match points.last_mut() {
+        Some(last) if *last == point => return,
+        _ => points.push(point),
+    }
+    if points.len() > MAX_CONTEXT_POINTS {
+        thin(points);
     }
 }
 
@@ -459,10 +468,13 @@ impl QuotaWindow {
 
 /// Reset times of one window differ by fractions of a second from report to report.
 fn same_window(before: &QuotaUpdate, now: &QuotaUpdate) -> bool {
-    before.provenance == now.provenance
-        && match (before.reset_time, now.reset_time) {
-            (Some(a), Some(b)) => a.ms_since(b).abs() < 10 * MINUTE_MS,
-            (None, None) => true,
-            _ => false,
-        }
+    before.provenance == now.provenance && same_reset(before.reset_time, now.reset_time)
+}
+
+/// Whether two reset times, or their absence, mean the same window.
+pub(crate) fn same_reset(before: Option<Timestamp>, after: Option<Timestamp>) -> bool {
+    match (before, after) {
+        (Some(before), Some(after)) => before.ms_since(after).abs() < 10 * MINUTE_MS,
+        (before, after) => before == after,
+    }
 }

@@ -1,1 +1,298 @@
-//! To be written.
+//! Records and time in, events out.
+//!
+//! [`Trackers`] owns the ledger and the four trackers: [`SessionMonitor`](session), which knows what
+//! each session does and used; [`QuotaTracker`](quota); [`ContextTracker`](context); and the
+//! [usage of days](cost). Records only mark what they touch; [`Trackers::flush`] then tells what
+//! changed, so that a burst of lines makes one event per session and not one per line. Time is an
+//! argument of `flush`: what happens without records (a reset, a session falling silent) happens there.
+
+mod blocks;
+mod context;
+mod cost;
+mod quota;
+mod session;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::event::{Event, HealthCheck, HealthError, IngestUpdate, SessionError};
+use crate::ids::ModelId;
+use crate::ledger::{Change, FileId, Ledger, Scope};
+use crate::price::PriceTable;
+use crate::record::{FileCounts, Presence, Record, Rejection, UsageRecord};
+use crate::state::{DashboardState, Mode};
+use crate::time::{Timestamp, ZoneOffsets};
+use crate::units::{Cost, Tokens};
+
+pub use blocks::{BLOCK_MS, Block, blocks};
+pub use context::{AUTO_COMPACT_BUFFER, window_tokens};
+
+/// Newest refused lines kept in the state.
+const RECENT_REJECTIONS: usize = 20;
+
+/// The user's subscription, which decides the limit an estimate is compared with.
+///
+/// The limits are folklore (formats.md, section 2): the vendor publishes none in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// 19k tokens a window.
+    Pro,
+    /// 88k.
+    Max5,
+    /// 220k.
+    Max20,
+    /// The 90th percentile of the user's own past windows.
+    Custom,
+}
+
+impl Plan {
+    /// All plans, by name.
+    pub const ALL: [(&'static str, Plan); 4] =
+        [("pro", Self::Pro), ("max5", Self::Max5), ("max20", Self::Max20), ("custom", Self::Custom)];
+
+    /// The name, as options and files spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pro => "pro",
+            Self::Max5 => "max5",
+            Self::Max20 => "max20",
+            Self::Custom => "custom",
+        }
+    }
+}
+
+impl FromStr for Plan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, plan)| *plan);
+        known.ok_or_else(|| format!("unknown plan {text:?}; allowed: pro, max5, max20, custom"))
+    }
+}
+
+/// What the trackers have to know that no record says.
+#[derive(Clone, Debug, Default)]
+pub struct TrackerConfig {
+    /// Where the records come from.
+    pub mode: Mode,
+    /// The zone in which days begin.
+    pub zone: ZoneOffsets,
+    /// The user's plan, if told.
+    pub plan: Option<Plan>,
+}
+
+/// See the [module's description](self).
+#[derive(Debug)]
+pub struct Trackers {
+    config: TrackerConfig,
+    prices: Arc<PriceTable>,
+    ledger: Ledger,
+    sessions: session::SessionMonitor,
+    quota: quota::QuotaTracker,
+    context: context::ContextTracker,
+    cost: cost::CostTracker,
+    /// Responses with tokens but without a price, by model.
+    unpriced: BTreeMap<ModelId, u64>,
+    responses: u64,
+    recent_rejections: VecDeque<Rejection>,
+    ingest_changed: bool,
+    /// Events that need no more than passing on.
+    waiting: Vec<Event>,
+    /// Whether `begin` was called; before, records are history.
+    begun: bool,
+}
+
+/// A response that came into, or went out of, the count, with its price.
+#[derive(Clone, Copy, Debug)]
+struct PricedChange<'a> {
+    record: &'a UsageRecord,
+    cost: Cost,
+    added: bool,
+}
+
+impl Trackers {
+    /// Trackers that know nothing yet.
+    pub fn new(config: TrackerConfig, prices: Arc<PriceTable>) -> Self {
+        Self {
+            sessions: session::SessionMonitor::default(),
+            quota: quota::QuotaTracker::new(config.plan, config.mode),
+            context: context::ContextTracker::default(),
+            cost: cost::CostTracker::new(config.zone.clone()),
+            config,
+            prices,
+            ledger: Ledger::default(),
+            unpriced: BTreeMap::new(),
+            responses: 0,
+            recent_rejections: VecDeque::new(),
+            ingest_changed: true,
+            waiting: Vec::new(),
+            begun: false,
+        }
+    }
+
+    /// The ledger: who claimed what.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The number of the file at `path`, relative to its root.
+    pub fn file(&mut self, path: &str) -> FileId {
+        self.ledger.file(path)
+    }
+
+    /// The file was truncated or rewritten: what it said is withdrawn.
+    pub fn retract_file(&mut self, file: FileId) {
+        let mut changes = Vec::new();
+        self.ledger.retract(file, &mut |change| changes.push(owned(change)));
+        self.take_changes(&changes);
+    }
+
+    /// The file was deleted: what it said stays.
+    pub fn archive_file(&mut self, file: FileId) {
+        self.ledger.archive(file);
+        self.ingest_changed = true;
+    }
+
+    /// What has been read of the file so far.
+    pub fn set_counts(&mut self, file: FileId, counts: FileCounts) {
+        self.ledger.set_counts(file, counts);
+        self.ingest_changed = true;
+    }
+
+    /// A line of the file was refused.
+    pub fn reject(&mut self, file: FileId, rejection: Rejection) {
+        if self.recent_rejections.len() == RECENT_REJECTIONS {
+            self.recent_rejections.pop_front();
+        }
+        self.recent_rejections.push_back(rejection.clone());
+        self.ledger.reject(file, rejection);
+        self.ingest_changed = true;
+    }
+
+    /// Takes one record of the file.
+    pub fn record(&mut self, file: FileId, record: &Record) {
+        match record {
+            Record::Usage(usage) => {
+                let mut changes = Vec::new();
+                self.ledger.claim(file, usage, &mut |change| changes.push(owned(change)));
+                self.take_changes(&changes);
+                self.sessions.usage_seen(usage);
+                self.context.usage_seen(file, usage);
+                self.ingest_changed = true;
+            }
+            Record::Session(meta) => self.sessions.meta(meta),
+            Record::Agent(agent) => self.sessions.agent(agent),
+            Record::Compaction(compaction) => self.context.compaction(file, compaction),
+            Record::RateLimit(report) => {
+                self.quota.report(report);
+                if report.rejected
+                    && let (Some(session), Some(resets_at)) = (&report.session, report.resets_at)
+                {
+                    self.sessions.blocked(session, resets_at);
+                }
+            }
+            Record::ApiError(error) => {
+                if self.begun {
+                    let error = SessionError { id: error.session.clone(), error: error.kind };
+                    self.waiting.push(Event::SessionError(error));
+                }
+            }
+        }
+    }
+
+    fn take_changes(&mut self, changes: &[(UsageRecord, bool)]) {
+        for (record, added) in changes {
+            let change = PricedChange { record, cost: self.price(record), added: *added };
+            self.sessions.change(change);
+            self.quota.change(change);
+            self.cost.change(change);
+            self.responses = if *added { self.responses + 1 } else { self.responses.saturating_sub(1) };
+            if change.cost.unpriced_responses > 0 {
+                let count = self.unpriced.entry(record.model.clone()).or_default();
+                *count = if *added { *count + 1 } else { count.saturating_sub(1) };
+            }
+        }
+    }
+
+    fn price(&self, record: &UsageRecord) -> Cost {
+        match self.prices.cost(&record.model, &record.usage) {
+            Some(priced) => Cost { priced: priced.cost, saved: priced.saved, unpriced_responses: 0 },
+            None => Cost { unpriced_responses: u64::from(record.usage.total() > Tokens::ZERO), ..Cost::default() },
+        }
+    }
+
+    /// The running sessions, all of them, each time anything about them changed.
+    pub fn presence(&mut self, running: &[Presence]) {
+        self.sessions.presence(running);
+    }
+
+    /// How the parts are; an event only when it differs from the last.
+    pub fn health(&mut self, check: HealthCheck) {
+        self.waiting.push(Event::HealthCheck(check));
+    }
+
+    /// A part failed.
+    pub fn failure(&mut self, failure: HealthError) {
+        self.waiting.push(Event::HealthError(failure));
+    }
+
+    /// Ends the reading of history: all of it is in the returned state, no event tells of it, and
+    /// warnings for what is already so do not fire.
+    pub fn begin(&mut self, now: Timestamp) -> DashboardState {
+        let plan = self.config.plan.map(|plan| plan.as_str().to_owned());
+        let mut state = DashboardState::new(self.config.mode, self.config.zone.clone(), plan, now);
+        self.quota.learn_custom_limit(&self.ledger);
+        self.sessions.forget_before_today(&self.config.zone, now);
+        for event in self.flush(now) {
+            state.apply_silently(&event, now);
+        }
+        self.begun = true;
+        state
+    }
+
+    /// Everything that changed since the last call, by records or by time alone.
+    pub fn flush(&mut self, now: Timestamp) -> Vec<Event> {
+        let mut events = Vec::new();
+        let limit = self.quota.limit();
+        self.sessions.flush(now, limit, &self.config.zone, &mut self.context, !self.begun, &mut events);
+        self.quota.flush(now, &self.sessions, !self.begun, &mut events);
+        self.cost.flush(now, &mut events);
+        if std::mem::take(&mut self.ingest_changed) {
+            events.push(Event::IngestUpdate(self.ingest()));
+        }
+        events.append(&mut self.waiting);
+        if !self.begun {
+            events.retain(|event| !matches!(event, Event::QuotaWarning(_) | Event::ContextWarning(_)));
+        }
+        events
+    }
+
+    fn ingest(&self) -> IngestUpdate {
+        let counts = self.ledger.counts(Scope::All);
+        let (usage_records, bad_counts) = self.ledger.usage_records(Scope::All);
+        IngestUpdate {
+            files: self.ledger.file_count(Scope::All),
+            bytes: counts.bytes,
+            lines: counts.lines,
+            responses: self.responses,
+            duplicate_lines: usage_records.saturating_sub(self.responses),
+            rejected_lines: counts.rejected_lines,
+            unknown_records: counts.unknown_records,
+            bad_counts,
+            unpriced: self.unpriced.values().sum(),
+            unpriced_models: self.unpriced.iter().filter(|&(_, &n)| n > 0).map(|(model, _)| model.clone()).collect(),
+            rejections: self.recent_rejections.iter().cloned().collect(),
+        }
+    }
+}
+
+fn owned(change: Change<'_>) -> (UsageRecord, bool) {
+    match change {
+        Change::Added(record) => (record.clone(), true),
+        Change::Removed(record) => (record.clone(), false),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,342 @@
+//! What the trackers promise: history is silent, warnings fire once and re-arm, time alone ends
+//! sessions and windows, and a state built in pieces equals one built at once.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::event::{Provenance, Seq, SequencedEvent, SessionPhase};
+use crate::ids::{AgentId, MessageId, SessionId};
+use crate::level::Level;
+use crate::record::{Compaction, CompactionTrigger, LimitWindow, Place, PresenceStatus, RateLimitReport, Tool};
+use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
+use crate::units::TokenUsage;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const PRICED: &str = "claude-sonnet-4-5-20250929";
+
+fn start() -> Timestamp {
+    Timestamp::parse("2026-09-20T10:00:00Z").unwrap()
+}
+
+fn trackers(plan: Option<Plan>) -> Trackers {
+    let config = TrackerConfig { mode: Mode::Live, zone: ZoneOffsets::utc(), plan };
+    Trackers::new(config, Arc::new(PriceTable::embedded()))
+}
+
+fn usage(session: &str, message: &str, at: Timestamp, tokens: [u64; 4]) -> UsageRecord {
+    let [input, output, cache_creation, cache_read] = tokens.map(Tokens);
+    UsageRecord {
+        tool: Tool::ClaudeCode,
+        session: SessionId::new(session),
+        agent: None,
+        sidechain: false,
+        message: Some(MessageId::new(message)),
+        request: None,
+        model: ModelId::new(PRICED),
+        at: Some(at),
+        usage: TokenUsage { input, output, cache_creation, cache_creation_1h: Tokens::ZERO, cache_read },
+        place: Place::default(),
+        bad_counts: 0,
+    }
+}
+
+/// Trackers with the state their events make, as the engine keeps them.
+struct Desk {
+    trackers: Trackers,
+    file: FileId,
+    state: DashboardState,
+    events: Vec<SequencedEvent>,
+}
+
+impl Desk {
+    fn begin(mut trackers: Trackers, now: Timestamp) -> Self {
+        let file = trackers.file("a.jsonl");
+        let state = trackers.begin(now);
+        Self { trackers, file, state, events: Vec::new() }
+    }
+
+    fn feed(&mut self, record: UsageRecord, now: Timestamp) -> Vec<&'static str> {
+        self.trackers.record(self.file, &Record::Usage(record));
+        self.flush(now)
+    }
+
+    fn flush(&mut self, now: Timestamp) -> Vec<&'static str> {
+        let mut kinds = Vec::new();
+        for event in self.trackers.flush(now) {
+            kinds.push(event.kind());
+            let event = SequencedEvent { seq: self.state.seq.next(), event, timestamp: now };
+            self.state.apply(&event);
+            self.events.push(event);
+        }
+        kinds
+    }
+
+    fn session(&self, id: &str) -> &crate::state::Session {
+        &self.state.sessions[&SessionId::new(id)]
+    }
+}
+
+#[test]
+fn history_is_in_the_state_but_makes_no_events() {
+    let mut trackers = trackers(None);
+    let file = trackers.file("a.jsonl");
+    trackers.record(file, &Record::Usage(usage("s", "m1", start(), [10, 5, 100, 900])));
+    trackers.record(file, &Record::Usage(usage("s", "m1", start(), [10, 50, 100, 900])));
+    let desk = Desk::begin(trackers, start().plus_ms(MINUTE_MS));
+    assert_eq!(desk.session("s").usage.total(), Tokens(1_060));
+    assert_eq!(desk.session("s").responses, 1);
+    assert_eq!(desk.state.ingest.duplicate_lines, 1);
+    assert_eq!(desk.state.today_usage().unwrap().usage.output, Tokens(50));
+    assert_eq!(desk.state.seq, Seq(0));
+    assert!(desk.state.log.is_empty());
+    assert_eq!(desk.session("s").context.as_ref().unwrap().now.used, Some(Tokens(1_010)));
+}
+
+#[test]
+fn sessions_of_days_past_stay_out_of_the_state_until_they_go_on() {
+    let mut trackers = trackers(None);
+    let file = trackers.file("a.jsonl");
+    trackers.record(file, &Record::Usage(usage("s", "m1", start(), [1, 1, 0, 0])));
+    let later = start().plus_ms(48 * HOUR_MS);
+    let mut desk = Desk::begin(trackers, later);
+    assert!(desk.state.sessions.is_empty());
+    let kinds = desk.feed(usage("s", "m2", later, [1, 1, 0, 0]), later);
+    assert_eq!(kinds[0], "session:start");
+    assert_eq!(desk.session("s").usage.total(), Tokens(4), "told with all its tokens, not only the new ones");
+}
+
+#[test]
+fn one_burst_makes_one_event_of_a_kind_per_session() {
+    let mut desk = Desk::begin(trackers(None), start());
+    for i in 0..50 {
+        let record = usage("s", &format!("m{i}"), start(), [1, 1, 1, 1]);
+        desk.trackers.record(desk.file, &Record::Usage(record));
+    }
+    let kinds = desk.flush(start());
+    assert_eq!(kinds.iter().filter(|kind| **kind == "session:tokens").count(), 1);
+    assert_eq!(desk.session("s").usage.total(), Tokens(200));
+}
+
+#[test]
+fn a_silent_session_turns_idle_then_ends_and_a_later_line_reopens_it() {
+    let mut desk = Desk::begin(trackers(None), start());
+    desk.feed(usage("s", "m1", start(), [1, 1, 0, 0]), start());
+    assert_eq!(desk.session("s").phase, SessionPhase::Working);
+    desk.flush(start().plus_ms(2 * MINUTE_MS));
+    assert_eq!(desk.session("s").phase, SessionPhase::Idle);
+    let kinds = desk.flush(start().plus_ms(30 * MINUTE_MS));
+    assert!(kinds.contains(&"session:complete"), "{kinds:?}");
+    assert_eq!(desk.session("s").phase, SessionPhase::Ended);
+    assert_eq!(desk.flush(start().plus_ms(31 * MINUTE_MS)), Vec::<&str>::new(), "nothing more happens to it");
+    let later = start().plus_ms(40 * MINUTE_MS);
+    let kinds = desk.feed(usage("s", "m2", later, [1, 1, 0, 0]), later);
+    assert_eq!(kinds[0], "session:start");
+    assert_eq!(desk.session("s").phase, SessionPhase::Working);
+}
+
+#[test]
+fn the_process_file_says_what_a_session_does() {
+    let mut desk = Desk::begin(trackers(None), start());
+    let presence = |status| Presence {
+        session: SessionId::new("s"),
+        status,
+        alive: true,
+        cwd: Some("/home/dev/payments-api".to_owned()),
+        version: None,
+        started_at: Some(start()),
+        updated_at: Some(start()),
+    };
+    desk.trackers.presence(&[presence(PresenceStatus::Waiting)]);
+    desk.flush(start());
+    assert_eq!(desk.session("s").phase, SessionPhase::NeedsYou);
+    assert_eq!(desk.session("s").project, "payments-api");
+    assert_eq!(desk.state.alerts(start())[0].title, "A session needs you");
+    desk.trackers.presence(&[presence(PresenceStatus::Busy)]);
+    desk.flush(start().plus_ms(2 * HOUR_MS));
+    assert_eq!(desk.session("s").phase, SessionPhase::Working, "a living process outlasts any silence");
+    desk.trackers.presence(&[]);
+    desk.flush(start().plus_ms(2 * HOUR_MS));
+    assert_eq!(desk.session("s").phase, SessionPhase::Ended);
+}
+
+#[test]
+fn context_warns_once_a_level_and_again_after_a_compaction() {
+    let mut desk = Desk::begin(trackers(None), start());
+    // Of the usable 167,000: 54 %, 54 %, 84 %, 96 %.
+    let mut warned = Vec::new();
+    for (i, fill) in [90_000, 90_100, 140_000, 160_000].into_iter().enumerate() {
+        let at = start().plus_ms(i as i64 * SECOND_MS);
+        let kinds = desk.feed(usage("s", &format!("m{i}"), at, [0, 1, 0, fill]), at);
+        warned.push(kinds.contains(&"context:warning"));
+    }
+    assert_eq!(warned, [true, false, true, true]);
+    assert_eq!(desk.session("s").context_level(), Level::Critical);
+
+    let at = start().plus_ms(10 * SECOND_MS);
+    desk.trackers.record(
+        desk.file,
+        &Record::Compaction(Compaction {
+            session: SessionId::new("s"),
+            at: Some(at),
+            trigger: CompactionTrigger::Auto,
+            pre_tokens: Some(Tokens(160_000)),
+            post_tokens: None,
+        }),
+    );
+    desk.flush(at);
+    let context = desk.session("s").context.clone().unwrap();
+    assert_eq!((context.now.used, context.now.percent, context.now.status), (None, None, Level::Healthy));
+    assert!(context.points.last().unwrap().compaction);
+    let kinds = desk.feed(usage("s", "m9", at, [0, 1, 0, 100_000]), at);
+    assert!(kinds.contains(&"context:warning"), "re-armed: {kinds:?}");
+}
+
+#[test]
+fn without_a_plan_the_share_is_unknown_and_with_one_it_is_an_estimate() {
+    let record = || usage("s", "m", start(), [4_000, 5_500, 70_000, 900_000]);
+    let mut desk = Desk::begin(trackers(None), start());
+    desk.feed(record(), start());
+    let quota = desk.state.five_hour.clone().unwrap().now;
+    assert_eq!((quota.used, quota.limit, quota.percent), (Tokens(9_500), None, None));
+    assert_eq!(quota.provenance, Provenance::Estimated);
+    assert_eq!(quota.reset_time, Some(start().plus_ms(5 * HOUR_MS)));
+
+    let mut desk = Desk::begin(trackers(Some(Plan::Pro)), start());
+    desk.feed(record(), start());
+    let quota = desk.state.five_hour.clone().unwrap().now;
+    assert_eq!((quota.limit, quota.percent), (Some(Tokens(19_000)), Some(50.0)));
+}
+
+#[test]
+fn quota_warns_once_and_again_in_the_next_window() {
+    let mut desk = Desk::begin(trackers(Some(Plan::Pro)), start());
+    let warned = |kinds: Vec<&str>| kinds.contains(&"quota:warning");
+    assert!(warned(desk.feed(usage("s", "m1", start(), [16_000, 0, 0, 0]), start())));
+    assert!(!warned(desk.feed(usage("s", "m2", start(), [100, 0, 0, 0]), start())));
+    assert!(warned(desk.feed(usage("s", "m3", start(), [2_500, 0, 0, 0]), start())));
+    assert_eq!(desk.state.five_hour.as_ref().unwrap().now.status, Level::Critical);
+
+    let reset = start().plus_ms(5 * HOUR_MS);
+    desk.flush(reset);
+    let quota = desk.state.five_hour.clone().unwrap().now;
+    assert_eq!((quota.used, quota.percent, quota.status), (Tokens(0), Some(0.0), Level::Healthy));
+    let later = reset.plus_ms(HOUR_MS);
+    assert!(warned(desk.feed(usage("s", "m4", later, [16_000, 0, 0, 0]), later)));
+}
+
+#[test]
+fn what_the_vendor_says_goes_before_an_estimate_until_its_reset() {
+    let mut desk = Desk::begin(trackers(Some(Plan::Pro)), start());
+    desk.feed(usage("s", "m1", start(), [1_900, 0, 0, 0]), start());
+    let resets_at = start().plus_ms(HOUR_MS);
+    let report = RateLimitReport {
+        at: start(),
+        window: LimitWindow::FiveHour,
+        used_percent: Some(63.0),
+        resets_at: Some(resets_at),
+        rejected: false,
+        session: None,
+    };
+    desk.trackers.record(desk.file, &Record::RateLimit(report));
+    desk.flush(start());
+    let quota = desk.state.five_hour.clone().unwrap().now;
+    assert_eq!(
+        (quota.percent, quota.provenance, quota.reset_time),
+        (Some(63.0), Provenance::Official, Some(resets_at))
+    );
+    desk.flush(resets_at);
+    let quota = desk.state.five_hour.clone().unwrap().now;
+    assert_eq!((quota.percent, quota.provenance), (Some(10.0), Provenance::Estimated));
+}
+
+#[test]
+fn unpriced_models_are_counted_and_named_not_free() {
+    let mut desk = Desk::begin(trackers(None), start());
+    let record = UsageRecord { model: ModelId::new("brand-new-model"), ..usage("s", "m", start(), [5, 5, 0, 0]) };
+    desk.feed(record, start());
+    assert_eq!(desk.state.ingest.unpriced, 1);
+    assert_eq!(desk.state.ingest.unpriced_models, [ModelId::new("brand-new-model")]);
+    assert_eq!(desk.session("s").cost.known(), None);
+}
+
+#[test]
+fn subagents_count_in_their_session_and_by_themselves() {
+    let mut desk = Desk::begin(trackers(None), start());
+    let agent =
+        UsageRecord { agent: Some(AgentId::new("a1")), sidechain: true, ..usage("s", "m2", start(), [0, 0, 0, 300]) };
+    desk.feed(usage("s", "m1", start(), [0, 100, 0, 0]), start());
+    desk.feed(agent, start());
+    let session = desk.session("s");
+    assert_eq!(session.usage.total(), Tokens(400));
+    assert_eq!(session.agents[&AgentId::new("a1")].total, Tokens(300));
+    let shares = &desk.state.five_hour.as_ref().unwrap().now.used_by;
+    assert_eq!((shares[0].own_percent, shares[0].agents_percent), (25.0, 75.0));
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Session, message, seconds since the one before, output tokens, sidechain.
+    type Line = (u8, u8, u16, u16, bool);
+
+    fn lines() -> impl Strategy<Value = Vec<Line>> {
+        proptest::collection::vec((0u8..3, 0u8..12, 0u16..900, 0u16..9_000, any::<bool>()), 1..60)
+    }
+
+    fn records(lines: &[Line]) -> Vec<UsageRecord> {
+        let mut at = start();
+        let record = |&(session, message, seconds, output, sidechain): &Line| {
+            at = at.plus_ms(i64::from(seconds) * SECOND_MS);
+            UsageRecord {
+                sidechain,
+                ..usage(&format!("s{session}"), &format!("m{message}"), at, [1, u64::from(output), 2, 30_000])
+            }
+        };
+        lines.iter().map(record).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_state_built_in_pieces_equals_one_built_at_once(lines in lines(), cut in any::<prop::sample::Index>()) {
+            let records = records(&lines);
+            let cut = cut.index(records.len());
+            let mut desk = Desk::begin(trackers(Some(Plan::Pro)), start());
+            let mut snapshot = (DashboardState::default(), 0);
+            for (i, record) in records.iter().enumerate() {
+                desk.feed(record.clone(), record.at.unwrap());
+                if i == cut {
+                    let text = serde_json::to_string(&desk.state).unwrap();
+                    snapshot = (serde_json::from_str(&text).unwrap(), desk.events.len());
+                }
+            }
+            // Through JSON, as over the wire.
+            let (mut later, from) = snapshot;
+            for event in &desk.events[from..] {
+                let text = serde_json::to_string(event).unwrap();
+                later.apply(&serde_json::from_str(&text).unwrap());
+            }
+            prop_assert_eq!(&later, &desk.state);
+
+            // Read as history, the figures are the same as when watched.
+            let mut all = trackers(Some(Plan::Pro));
+            let file = all.file("a.jsonl");
+            for record in &records {
+                all.record(file, &Record::Usage(record.clone()));
+            }
+            let whole = all.begin(records.last().unwrap().at.unwrap());
+            prop_assert_eq!(&whole.ingest, &desk.state.ingest);
+            prop_assert_eq!(&whole.days, &desk.state.days);
+            for (id, session) in &whole.sessions {
+                let watched = &desk.state.sessions[id];
+                prop_assert_eq!(session.usage, watched.usage);
+                prop_assert_eq!(session.cost, watched.cost);
+                prop_assert_eq!(session.context.as_ref().map(|c| c.now.used), watched.context.as_ref().map(|c| c.now.used));
+            }
+            let quota = |state: &DashboardState| state.five_hour.as_ref().map(|w| (w.now.used, w.now.reset_time, w.now.percent));
+            prop_assert_eq!(quota(&whole), quota(&desk.state));
+        }
+    }
+}
