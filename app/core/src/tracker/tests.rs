@@ -299,6 +299,7 @@ mod properties {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn a_state_built_in_pieces_equals_one_built_at_once(lines in lines(), cut in any::<prop::sample::Index>()) {
             let records = records(&lines);
