@@ -1,5 +1,7 @@
 //! The Leptos application: what a person sees.
 
+pub mod feed;
+
 use leptos::prelude::*;
 
 /// The page's body.
