@@ -1,0 +1,11 @@
+import { defineConfig } from "@playwright/test";
+import { chromium } from "./support/browser";
+
+export default defineConfig({
+  testMatch: "latency.ts",
+  outputDir: "test-results",
+  workers: 1,
+  timeout: 600_000,
+  reporter: "line",
+  use: chromium,
+});

@@ -1,0 +1,57 @@
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { once } from "node:events";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { BINARY, Dashboard, runDashboard } from "../support/dashboard";
+import { expectMetrics } from "../support/page";
+import { expect, guarded, test } from "../support/test";
+
+test("a bad option says what is allowed", () => {
+  const unknown = runDashboard("start", "--no-such-option");
+  expect(unknown.status).toBe(2);
+  expect(unknown.stderr).toContain("--help");
+
+  const scenario = runDashboard("start", "--simulation", "--scenario", "chaos");
+  expect(scenario.status).toBe(2);
+  for (const allowed of ["calm-day", "quota-crunch", "context-overflow", "agent-swarm"]) {
+    expect(scenario.stderr).toContain(allowed);
+  }
+
+  const plan = runDashboard("start", "--plan", "gold");
+  expect(plan.status).toBe(2);
+  expect(plan.stderr).toContain("max20");
+});
+
+test("a port in use names the option that helps", async () => {
+  const other = createServer().listen(0, "127.0.0.1");
+  await once(other, "listening");
+  const address = other.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  const result = runDashboard("start", "--no-browser", "--port", String(address.port));
+  other.close();
+  expect(result.status).toBe(1);
+  expect(result.stderr).toContain("--port");
+});
+
+test("serving others needs a token", () => {
+  const result = runDashboard("start", "--no-browser", "--host", "0.0.0.0");
+  expect(result.status).not.toBe(0);
+  expect(result.stderr).toContain("--token");
+});
+
+guarded("the binary alone in an empty directory serves everything", async ({ page }) => {
+  const dir = mkdtempSync(join(tmpdir(), "dashboard-alone-"));
+  const binary = join(dir, "dashboard");
+  copyFileSync(BINARY, binary);
+  const dashboard = await Dashboard.start({ configDirs: [dir], dataDir: dir, binary, cwd: dir });
+  const failed: string[] = [];
+  page.on("response", (response) => {
+    if (!response.ok()) failed.push(`${response.status()} ${response.url()}`);
+  });
+  await page.goto(dashboard.url);
+  await expectMetrics(page, { connection: "live" });
+  expect(failed).toEqual([]);
+  expect(await dashboard.stop()).toBe(0);
+  rmSync(dir, { recursive: true });
+});
