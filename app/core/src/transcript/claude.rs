@@ -411,3 +411,260 @@ pub fn presence(text: &[u8], is_alive: impl FnOnce(u32) -> bool) -> Option<Prese
         updated_at: epoch_ms(updated),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transcript::{Reading, TranscriptReader};
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const MAIN: &str = "projects/-home-ada/f00.jsonl";
+
+    fn read(path: &str, lines: &str) -> Vec<Record> {
+        let mut reader = TranscriptReader::new(path);
+        let mut records = Vec::new();
+        assert_eq!(reader.read(lines.as_bytes(), &mut |record| records.push(record)), Reading::Valid);
+        assert_eq!(reader.finish(&mut |record| records.push(record)), Reading::Valid);
+        assert_eq!(reader.counts().rejected_lines + reader.counts().pending_lines, 0, "{lines}");
+        records
+    }
+
+    fn usages(path: &str, lines: &str) -> Vec<UsageRecord> {
+        let only_usage = |record| if let Record::Usage(usage) = record { Some(usage) } else { None };
+        read(path, lines).into_iter().filter_map(only_usage).collect()
+    }
+
+    fn metas(path: &str, lines: &str) -> Vec<SessionMeta> {
+        let only_meta = |record| if let Record::Session(meta) = record { Some(meta) } else { None };
+        read(path, lines).into_iter().filter_map(only_meta).collect()
+    }
+
+    /// Tokens and bad counts of a line with this `usage`.
+    fn counted(usage: &str) -> ([u64; 5], u32) {
+        let found = usages(MAIN, &format!(r#"{{"type":"assistant","message":{{"usage":{usage}}}}}"#));
+        let [record] = &found[..] else { panic!("one record of {usage}") };
+        let TokenUsage { input, output, cache_creation, cache_creation_1h, cache_read } = record.usage;
+        ([input.0, output.0, cache_creation.0, cache_creation_1h.0, cache_read.0], record.bad_counts)
+    }
+
+    #[test]
+    fn an_assistant_line_of_today() {
+        let line = r#"{"parentUuid":null,"isSidechain":false,"message":{"model":"claude-opus-5","id":"msg_1","type":"message","role":"assistant","content":[{"type":"text","text":"{\"usage\":{\"output_tokens\":9}}"}],"stop_reason":"tool_use","usage":{"input_tokens":2,"cache_creation_input_tokens":372,"cache_read_input_tokens":89913,"output_tokens":228,"output_tokens_details":{"thinking_tokens":40},"cache_creation":{"ephemeral_1h_input_tokens":372,"ephemeral_5m_input_tokens":0},"service_tier":"standard","iterations":[{"input_tokens":2}]}},"requestId":"req_1","type":"assistant","uuid":"u","timestamp":"2026-09-14T15:07:11.965Z","cwd":"/home/ada/engine","sessionId":"s1","version":"2.1.270","gitBranch":"main"}"#;
+        let at = Timestamp::parse("2026-09-14T15:07:11.965Z");
+        let meta = SessionMeta {
+            tool: Tool::ClaudeCode,
+            session: "s1".into(),
+            agent: None,
+            cwd: Some("/home/ada/engine".into()),
+            branch: Some("main".into()),
+            version: Some("2.1.270".into()),
+            at,
+        };
+        let usage = UsageRecord {
+            tool: Tool::ClaudeCode,
+            session: "s1".into(),
+            agent: None,
+            sidechain: false,
+            message: Some("msg_1".into()),
+            request: Some("req_1".into()),
+            model: "claude-opus-5".into(),
+            at,
+            usage: TokenUsage {
+                input: Tokens(2),
+                output: Tokens(228),
+                cache_creation: Tokens(372),
+                cache_creation_1h: Tokens(372),
+                cache_read: Tokens(89_913),
+            },
+            place: Place::default(),
+            bad_counts: 0,
+        };
+        assert_eq!(read(MAIN, line), [Record::Session(meta), Record::Usage(usage)]);
+    }
+
+    #[test]
+    fn lines_without_a_type_or_ids_count_too() {
+        let found =
+            usages(MAIN, r#"{"message":{"id":"","usage":{"input_tokens":1}},"requestId":7,"timestamp":"today"}"#);
+        let [record] = &found[..] else { panic!("one record") };
+        assert_eq!((&record.message, &record.request, record.at), (&None, &None, None));
+        assert_eq!((record.session.as_str(), record.model.as_str()), ("f00", "unknown"));
+    }
+
+    #[test]
+    fn lines_that_are_no_usage() {
+        for line in [
+            r#"{"type":"assistant","message":{"model":"<synthetic>","usage":{"input_tokens":1}}}"#,
+            r#"{"type":"assistant","message":{"usage":[]}}"#,
+            r#"{"type":"assistant","message":"text"}"#,
+            r#"{"type":"assistant","message":{"usage":{}},"message":null}"#,
+            r#"{"type":"user","message":{"usage":{"input_tokens":1}}}"#,
+            r#"{"type":7,"message":{"usage":{"input_tokens":1}}}"#,
+            r#"{"type":"progress","data":{"type":"hook_progress","message":{"message":{"usage":{}}}}}"#,
+        ] {
+            assert!(usages(MAIN, line).is_empty(), "{line}");
+        }
+    }
+
+    #[test]
+    fn cache_writes_are_split_by_lifetime() {
+        let parts = r#""cache_creation":{"ephemeral_5m_input_tokens":3,"ephemeral_1h_input_tokens":4}"#;
+        assert_eq!(counted(&format!("{{{parts}}}")), ([0, 0, 7, 4, 0], 0));
+        assert_eq!(counted(&format!(r#"{{"cache_creation_input_tokens":null,{parts}}}"#)), ([0, 0, 7, 4, 0], 0));
+        assert_eq!(counted(&format!(r#"{{"cache_creation_input_tokens":9,{parts}}}"#)), ([0, 0, 9, 4, 0], 0));
+        assert_eq!(counted(&format!(r#"{{"cache_creation_input_tokens":2,{parts}}}"#)), ([0, 0, 2, 2, 0], 0));
+        assert_eq!(counted(&format!(r#"{{"cache_creation_input_tokens":-2,{parts}}}"#)), ([0, 0, 0, 0, 0], 1));
+    }
+
+    #[test]
+    fn absurd_counts_are_zero_and_counted() {
+        for absurd in ["-1", "1.5", "1e400", "99999999999999999999", "9007199254740992", "true", "\"12\"", "[]", "{}"] {
+            let usage = format!(
+                r#"{{"input_tokens":{absurd},"output_tokens":{absurd},"cache_read_input_tokens":{absurd},"cache_creation":{{"ephemeral_5m_input_tokens":{absurd},"ephemeral_1h_input_tokens":1}}}}"#
+            );
+            assert_eq!(counted(&usage), ([0, 0, 1, 1, 0], 4), "{absurd}");
+        }
+        assert_eq!(
+            counted(r#"{"input_tokens":null,"output_tokens":9007199254740991}"#),
+            ([0, (1 << 53) - 1, 0, 0, 0], 0)
+        );
+    }
+
+    #[test]
+    fn a_half_surrogate_pair_or_an_unknown_number_does_not_cost_the_line() {
+        let line = r#"{"type":"assistant","x":1e400,"\ud83d":1,"message":{"id":"msg_\ud83d","content":"\udc00","usage":{"input_tokens":1}}}"#;
+        assert_eq!(usages(MAIN, line)[0].message, Some("msg_\u{fffd}".into()));
+    }
+
+    #[test]
+    fn subagents_are_named_by_their_lines_or_their_file() {
+        let line = r#"{"type":"assistant","isSidechain":true,"message":{"usage":{}}"#;
+        for (path, rest, session, agent) in [
+            ("projects/p/s1.jsonl", "}", "s1", None),
+            ("projects/p/s1.jsonl", r#","agentId":"a7"}"#, "s1", Some("a7")),
+            ("projects/p/agent-a1.jsonl", r#","sessionId":"s1"}"#, "s1", Some("a1")),
+            ("projects/p/s1/subagents/agent-a1.jsonl", "}", "s1", Some("a1")),
+            ("projects/p/s1/subagents/workflows/wf_1/agent-a1.jsonl", r#","agentId":""}"#, "s1", Some("a1")),
+            ("projects/p/s1/subagents/agent-a1.jsonl", r#","agentId":"a7"}"#, "s1", Some("a7")),
+        ] {
+            let record = &usages(path, &format!("{line}{rest}"))[0];
+            assert!(record.sidechain);
+            assert_eq!(
+                (record.session.as_str(), record.agent.as_ref().map(AgentId::as_str)),
+                (session, agent),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn progress_lines_repeat_a_subagents_line() {
+        let line = r#"{"type":"progress","sessionId":"s1","isSidechain":false,"requestId":"no","timestamp":"2026-01-01T00:00:01Z","data":{"type":"agent_progress","agentId":"a1","message":{"requestId":"req_1","message":{"id":"msg_1","model":"m","usage":{"output_tokens":3}}}}}"#;
+        let record = &usages(MAIN, line)[0];
+        assert!(record.sidechain);
+        assert_eq!(record.agent, Some("a1".into()));
+        assert_eq!(record.request, Some("req_1".into()));
+        assert_eq!(record.at, Timestamp::parse("2026-01-01T00:00:01Z"), "its own time is missing");
+    }
+
+    #[test]
+    fn a_session_is_described_when_there_is_news() {
+        let line = |second: f64, cwd: &str| {
+            format!(r#"{{"type":"user","sessionId":"s1","timestamp":"2026-01-01T00:00:{second:06.3}Z","cwd":"{cwd}"}}"#)
+        };
+        let lines = [
+            line(1.0, "/a"),
+            line(1.5, "/a"),
+            line(1.999, "/a"),
+            line(2.0, "/a"),
+            line(2.1, "/b"),
+            line(1.0, "/b"),
+            r#"{"type":"mode","mode":"normal","sessionId":"s1"}"#.into(),
+            r#"{"type":"summary","summary":"text"}"#.into(),
+            line(2.2, "/b"),
+        ];
+        let said = metas(MAIN, &lines.join("\n"));
+        let said: Vec<_> = said.iter().map(|meta| (meta.cwd.as_deref(), meta.at.map(Timestamp::unix_ms))).collect();
+        let ms = |ms: i64| Some(1_767_225_600_000 + ms);
+        assert_eq!(said, [(Some("/a"), ms(1000)), (Some("/a"), ms(2000)), (Some("/b"), ms(2000))]);
+    }
+
+    #[test]
+    fn main_chain_compactions() {
+        let line = r#"{"type":"system","subtype":"compact_boundary","sessionId":"s1","compactMetadata":{"trigger":"manual","preTokens":23010,"postTokens":1873}}
+{"type":"system","subtype":"compact_boundary","sessionId":"s1","compactMetadata":{"trigger":"whim","preTokens":-1}}
+{"type":"system","subtype":"compact_boundary","sessionId":"s1","isSidechain":true}
+{"type":"system","subtype":"turn_duration","sessionId":"s1"}"#;
+        let expected = |trigger, pre_tokens, post_tokens| {
+            Record::Compaction(Compaction { session: "s1".into(), at: None, trigger, pre_tokens, post_tokens })
+        };
+        assert_eq!(
+            read(MAIN, line),
+            [
+                expected(CompactionTrigger::Manual, Some(Tokens(23_010)), Some(Tokens(1_873))),
+                expected(CompactionTrigger::Unknown, None, None)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_session_limit_is_both_a_report_and_an_error() {
+        let line = r#"{"type":"assistant","timestamp":"2026-09-19T03:51:57.875Z","message":{"model":"<synthetic>","usage":{"input_tokens":0},"content":[{"type":"text","text":"You've hit your session limit"}]},"quotaLimits":{"status":"rejected","resetsAt":1789796400,"rateLimitType":"five_hour"},"error":"rate_limit","isApiErrorMessage":true,"sessionId":"s1"}"#;
+        let at = Timestamp::parse("2026-09-19T03:51:57.875Z");
+        let report = RateLimitReport {
+            at: at.unwrap(),
+            window: LimitWindow::FiveHour,
+            used_percent: None,
+            resets_at: Timestamp::parse("2026-09-19T05:40:00Z"),
+            rejected: true,
+            session: Some("s1".into()),
+        };
+        let error = ApiError { session: "s1".into(), at, kind: ApiErrorKind::RateLimit };
+        assert_eq!(read(MAIN, line)[1..], [Record::RateLimit(report), Record::ApiError(error)]);
+    }
+
+    #[test]
+    fn limits_and_errors_we_do_not_know_are_harmless() {
+        for line in [
+            r#"{"type":"assistant","timestamp":"2026-09-19T03:51:57Z","quotaLimits":{"rateLimitType":"monthly"}}"#,
+            r#"{"type":"assistant","timestamp":"2026-09-19T03:51:57Z","quotaLimits":"five_hour"}"#,
+            r#"{"type":"assistant","timestamp":"2026-09-19T03:51:57Z","isApiErrorMessage":false,"error":"rate_limit"}"#,
+        ] {
+            assert!(matches!(read(MAIN, line)[..], [Record::Session(_)]), "{line}");
+        }
+        let line = r#"{"type":"assistant","isApiErrorMessage":true,"error":"new"}"#;
+        assert!(matches!(read(MAIN, line)[..], [Record::ApiError(ApiError { kind: ApiErrorKind::Other, .. })]));
+        let wild =
+            r#"{"timestamp":"2026-09-19T03:51:57Z","quotaLimits":{"rateLimitType":"seven_day","resetsAt":1e300}}"#;
+        assert!(matches!(read(MAIN, wild)[..], [_, Record::RateLimit(RateLimitReport { rejected: false, .. })]));
+    }
+
+    #[test]
+    fn an_agents_kind_is_read_and_its_description_is_not() {
+        let path = "projects/p/s1/subagents/agent-a1.meta.json";
+        let text = b"{\"agentType\":\"code-reviewer\",\"description\":\"private\"}\n";
+        let expected = AgentMeta { session: "s1".into(), agent: "a1".into(), agent_type: Some("code-reviewer".into()) };
+        assert_eq!(agent_meta(path, text), Some(expected));
+        assert_eq!(agent_meta(path, b"{\"agentType\":"), None);
+        assert_eq!(agent_meta("projects/p/s1/subagents/notes.json", b"{}"), None);
+    }
+
+    #[test]
+    fn a_running_session_is_read_from_its_pid_file() {
+        let text = br#"{"pid":4033805,"sessionId":"s1","cwd":"/a","startedAt":1789398970793,"version":"2.1.270","name":"private","updatedAt":1789398977680,"status":"busy"}"#;
+        let expected = Presence {
+            session: "s1".into(),
+            status: PresenceStatus::Busy,
+            alive: true,
+            cwd: Some("/a".into()),
+            version: Some("2.1.270".into()),
+            started_at: Some(Timestamp::from_unix_ms(1_789_398_970_793)),
+            updated_at: Some(Timestamp::from_unix_ms(1_789_398_977_680)),
+        };
+        assert_eq!(presence(text, |pid| pid == 4_033_805), Some(expected));
+        assert_eq!(presence(br#"{"sessionId":"s1","pid":-1}"#, |_| true).map(|found| found.alive), Some(false));
+        assert_eq!(presence(br#"{"pid":1}"#, |_| true), None);
+        assert_eq!(presence(b"", |_| true), None);
+    }
+}

@@ -169,3 +169,203 @@ fn trimmed(line: Line<'_>) -> Result<&[u8], RejectReason> {
 fn reason_of(text: &[u8], reason: RejectReason) -> RejectReason {
     if memchr::memchr(0, text).is_some() { RejectReason::NulInside } else { reason }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::UsageRecord;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const PATH: &str = "projects/-home-ada/f00.jsonl";
+
+    fn assistant(id: &str, output: u64) -> String {
+        format!(
+            r#"{{"type":"assistant","sessionId":"s","message":{{"id":"{id}","model":"m","usage":{{"output_tokens":{output}}}}}}}"#
+        )
+    }
+
+    /// What a reader gives out of a whole file: ids and outputs of its usage records, counts and rejections.
+    type Found = (Vec<(String, u64, u64, u32)>, FileCounts, Vec<(u64, RejectReason)>);
+
+    fn usage(record: Record, records: &mut Vec<(String, u64, u64, u32)>) {
+        if let Record::Usage(UsageRecord { message, usage, place, .. }) = record {
+            let id = message.map(|id| id.to_string()).unwrap_or_default();
+            records.push((id, usage.output.0, place.byte_offset, place.index));
+        }
+    }
+
+    fn whole(bytes: &[u8]) -> Found {
+        let mut reader = TranscriptReader::new(PATH);
+        let mut records = Vec::new();
+        assert_eq!(reader.read(bytes, &mut |record| usage(record, &mut records)), Reading::Valid);
+        assert_eq!(reader.finish(&mut |record| usage(record, &mut records)), Reading::Valid);
+        let rejections = reader.take_rejections();
+        assert!(rejections.iter().all(|rejection| rejection.file == PATH));
+        (records, reader.counts(), rejections.into_iter().map(|it| (it.byte_offset, it.reason)).collect())
+    }
+
+    fn counts(bytes: usize, lines: u64, records: u64, rejected_lines: u64, pending_lines: u64) -> FileCounts {
+        FileCounts { bytes: bytes as u64, lines, records, unknown_records: 0, rejected_lines, pending_lines }
+    }
+
+    #[test]
+    fn what_may_surround_a_line_is_dropped() {
+        let line = assistant("a", 1);
+        for (before, after) in [
+            ("", "\n"),
+            ("", ""),
+            ("\u{feff}", "\n"),
+            ("", "\r\n"),
+            (" \t", " \n"),
+            ("\0\0\0", "\n"),
+            ("", "\0\n"),
+            ("\u{feff}\0 ", "\0"),
+        ] {
+            let file = format!("{before}{line}{after}");
+            let (records, found, rejections) = whole(file.as_bytes());
+            assert_eq!(records, [("a".into(), 1, 0, 0)], "{file:?}");
+            assert_eq!(found, counts(file.len(), 1, 1, 0, 0), "{file:?}");
+            assert!(rejections.is_empty());
+        }
+    }
+
+    #[test]
+    fn blank_lines_are_no_lines() {
+        let file = b"\xef\xbb\xbf\n\n \t\r\n";
+        assert_eq!(whole(file), (vec![], counts(file.len(), 0, 0, 0, 0), vec![]));
+        assert_eq!(whole(b"").1, counts(0, 0, 0, 0, 0));
+    }
+
+    #[test]
+    fn damaged_lines_are_refused_whole_and_named() {
+        let good = assistant("good", 1);
+        let cut = &good[..good.len() - 2];
+        for (line, reason) in [
+            (cut.to_owned(), RejectReason::NotJson),
+            (format!("{cut}{good}"), RejectReason::NotJson),
+            (format!("{good}{cut}"), RejectReason::NotJson),
+            (format!("{good},{good}"), RejectReason::NotJson),
+            (format!("{good}garbage"), RejectReason::NotJson),
+            ("\u{feff}{}".to_owned(), RejectReason::NotJson),
+            (r#"{"a":NaN}"#.to_owned(), RejectReason::NotJson),
+            ("[]".to_owned(), RejectReason::NotAnObject),
+            ("7".to_owned(), RejectReason::NotAnObject),
+            ("\0\0\0\0".to_owned(), RejectReason::OnlyNul),
+            (format!("{cut}\0\0\0{good}"), RejectReason::NulInside),
+            (format!("{good}\0{good}"), RejectReason::NulInside),
+        ] {
+            let file = format!("{good}\n{line}\n{good}\n");
+            let (records, found, rejections) = whole(file.as_bytes());
+            assert_eq!(records.len(), 2, "{line:?}");
+            assert_eq!(rejections, [(good.len() as u64 + 1, reason)], "{line:?}");
+            assert_eq!(found, counts(file.len(), 3, 2, 1, 0), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn spliced_objects_are_all_read() {
+        let file = format!("{}{} {}\n", assistant("a", 1), assistant("b", 2), assistant("c", 3));
+        let (records, found, _) = whole(file.as_bytes());
+        assert_eq!(records, [("a".into(), 1, 0, 0), ("b".into(), 2, 0, 1), ("c".into(), 3, 0, 2)]);
+        assert_eq!(found, counts(file.len(), 1, 3, 0, 0));
+    }
+
+    #[test]
+    fn a_line_without_newline_is_pending_until_it_is_complete() {
+        let line = assistant("a", 1);
+        let cut = &line[..40];
+        assert_eq!(whole(cut.as_bytes()), (vec![], counts(40, 1, 0, 0, 1), vec![]));
+        assert_eq!(whole(b"\0\0").1, counts(2, 1, 0, 0, 1));
+        assert_eq!(whole(b"{}\n[]").1.pending_lines, 1);
+    }
+
+    #[test]
+    fn what_is_unknown_is_counted() {
+        let file = "{\"type\":\"a-type-from-the-future\"}\n{\"type\":7}\n{}\n{\"type\":\"summary\"}\n";
+        assert_eq!(whole(file.as_bytes()).1, FileCounts { unknown_records: 3, ..counts(file.len(), 4, 4, 0, 0) });
+    }
+
+    #[test]
+    fn a_complete_last_line_is_given_out_once() {
+        let mut reader = TranscriptReader::new(PATH);
+        let mut records = Vec::new();
+        let mut out = |record| usage(record, &mut records);
+        let line = assistant("a", 1);
+        assert_eq!(reader.read(line.as_bytes(), &mut out), Reading::Valid);
+        assert_eq!(reader.counts().lines, 0, "not settled before the end is known");
+        assert_eq!(reader.finish(&mut out), Reading::Valid);
+        assert_eq!(reader.finish(&mut out), Reading::Valid);
+        assert_eq!(reader.counts(), counts(line.len(), 1, 1, 0, 0));
+        assert_eq!(reader.read(b" ", &mut out), Reading::Valid);
+        assert_eq!(reader.read(b"\n", &mut out), Reading::Valid);
+        assert_eq!(reader.finish(&mut out), Reading::Valid);
+        assert_eq!(reader.counts(), counts(line.len() + 2, 1, 1, 0, 0));
+        assert_eq!(reader.read(format!("{}\n", assistant("b", 2)).as_bytes(), &mut out), Reading::Valid);
+        assert_eq!(records.iter().map(|record| record.1).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_last_line_that_turns_out_to_be_spliced_adds_the_rest() {
+        let mut reader = TranscriptReader::new(PATH);
+        let mut records = Vec::new();
+        let mut out = |record| usage(record, &mut records);
+        assert_eq!(reader.read(assistant("a", 1).as_bytes(), &mut out), Reading::Valid);
+        assert_eq!(reader.finish(&mut out), Reading::Valid);
+        assert_eq!(reader.read(format!("{}\n", assistant("b", 2)).as_bytes(), &mut out), Reading::Valid);
+        assert_eq!(records, [("a".into(), 1, 0, 0), ("b".into(), 2, 0, 1)]);
+    }
+
+    #[test]
+    fn a_last_line_that_turns_out_to_be_damaged_makes_the_reading_stale() {
+        for rest in [&b"garbage\n"[..], b"{", b"\0{}\n"] {
+            let mut reader = TranscriptReader::new(PATH);
+            assert_eq!(reader.read(assistant("a", 1).as_bytes(), &mut |_| {}), Reading::Valid);
+            assert_eq!(reader.finish(&mut |_| {}), Reading::Valid);
+            let read = reader.read(rest, &mut |_| {});
+            let finished = reader.finish(&mut |_| {});
+            assert!(read == Reading::Stale || finished == Reading::Stale, "{rest:?}");
+        }
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn a_file_reads_the_same_in_any_chunks_and_with_any_pauses(
+                pieces in prop::collection::vec(0usize..8, 0..12),
+                cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+            ) {
+                let lines = [&*assistant("a", 1), &assistant("b", 2), "\n", "\0", "{\"type\":", "\n\n", "\u{feff}", "{}"];
+                let file: Vec<u8> = pieces.iter().flat_map(|&piece| lines[piece].as_bytes()).copied().collect();
+                let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(file.len() + 1)).chain([0, file.len()]).collect();
+                cuts.sort_unstable();
+
+                let mut reader = TranscriptReader::new(PATH);
+                let mut records = Vec::new();
+                let mut end = 0;
+                for &cut in &cuts {
+                    let mut out = |record| usage(record, &mut records);
+                    let mut reading = reader.read(&file[end..cut], &mut out);
+                    if reading == Reading::Valid {
+                        reading = reader.finish(&mut out);
+                    }
+                    end = cut;
+                    if reading == Reading::Stale {
+                        records.clear();
+                        reader = TranscriptReader::new(PATH);
+                        let mut out = |record| usage(record, &mut records);
+                        prop_assert_eq!(reader.read(&file[..cut], &mut out), Reading::Valid);
+                        prop_assert_eq!(reader.finish(&mut out), Reading::Valid);
+                    }
+                }
+                let rejections = reader.take_rejections().into_iter().map(|it| (it.byte_offset, it.reason)).collect();
+                prop_assert_eq!((records, reader.counts(), rejections), whole(&file));
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Finding transcript files, and reading one from a place on.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::roots::Root;
+
+/// Bytes read at once.
+pub const CHUNK: usize = 256 << 10;
+
+/// A transcript file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Found {
+    /// What it is called in claims and reports: unique among all roots.
+    pub key: String,
+    /// Its path below its root, with `/` between the parts.
+    pub name: String,
+    /// Where to open it.
+    pub path: PathBuf,
+}
+
+/// A file or directory that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct Unreadable {
+    /// Its path.
+    pub path: String,
+    /// What the system said.
+    pub error: String,
+}
+
+impl Unreadable {
+    /// Reading `path` failed with `error`.
+    pub fn new(path: &Path, error: &io::Error) -> Self {
+        Self { path: path.display().to_string(), error: error.to_string() }
+    }
+}
+
+/// The transcripts below a root: regular files named `*.jsonl` at any depth of `projects/`, in no particular order.
+/// Links are not followed. A missing directory is empty; what cannot be read goes to `unreadable`.
+pub fn transcripts(root: &Root, unreadable: &mut Vec<Unreadable>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for entry in WalkDir::new(root.dir.join("projects")) {
+        match entry {
+            Ok(entry) => {
+                if entry.file_type().is_file() {
+                    found.extend(as_transcript(root, entry.path()));
+                }
+            }
+            Err(error) => {
+                let path = error.path().unwrap_or(&root.dir).to_owned();
+                let error = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links"));
+                // Deleted while we were looking, or not there yet.
+                if error.kind() != io::ErrorKind::NotFound {
+                    unreadable.push(Unreadable::new(&path, &error));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// What the file at `path` is called, if its name is that of a transcript below `root`.
+pub fn as_transcript(root: &Root, path: &Path) -> Option<Found> {
+    let below = path.strip_prefix(&root.dir).ok()?;
+    let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let is_transcript = parts.len() > 1 && parts[0] == "projects" && below.to_string_lossy().ends_with(".jsonl");
+    is_transcript.then(|| {
+        let name = parts.join("/");
+        Found { key: format!("{}{name}", root.label), name, path: path.to_owned() }
+    })
+}
+
+/// Reads what is left of `file` in chunks; `take` may end it early by answering false.
+///
+/// # Errors
+/// Those of reading.
+pub fn read_on(file: &mut File, buffer: &mut Vec<u8>, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+    buffer.resize(CHUNK, 0);
+    loop {
+        match file.read(buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => {
+                if !take(&buffer[..length]) {
+                    return Ok(());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
