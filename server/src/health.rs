@@ -1,0 +1,125 @@
+//! How the parts of the server are: each part says so itself, and this adds it up.
+//!
+//! Shared between the parts that report, the engine that turns changes into `health:check` events,
+//! and `/health`, which must answer even if the engine hangs. Nothing in here waits.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dashboard_core::event::{ComponentHealth, HealthCheck, HealthStatus};
+use tokio::time::Instant;
+
+/// The engine reports at least once a second; silent for this long, it hangs.
+const ENGINE_SILENCE: Duration = Duration::from_secs(10);
+
+/// A part of the server that has a health of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The pages' connections.
+    WebSocket,
+    /// Reading transcripts.
+    Transcripts,
+    /// Reading which sessions run.
+    Presence,
+    /// The task that owns the numbers.
+    Engine,
+    /// Quota windows.
+    QuotaTracker,
+    /// Context windows.
+    ContextTracker,
+}
+
+impl Part {
+    /// The name in `/health` and on the page.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Transcripts => "transcripts",
+            Self::Presence => "presence",
+            Self::Engine => "engine",
+            Self::QuotaTracker => "quota_tracker",
+            Self::ContextTracker => "context_tracker",
+        }
+    }
+}
+
+/// Everyone's reports. Clones share them.
+#[derive(Clone, Debug)]
+pub struct DashboardHealth(Arc<Mutex<Reports>>);
+
+#[derive(Debug)]
+struct Reports {
+    parts: BTreeMap<Part, ComponentHealth>,
+    clients: u64,
+    engine_seen: Instant,
+}
+
+impl Default for DashboardHealth {
+    fn default() -> Self {
+        let reports = Reports { parts: BTreeMap::new(), clients: 0, engine_seen: Instant::now() };
+        Self(Arc::new(Mutex::new(reports)))
+    }
+}
+
+impl DashboardHealth {
+    /// A part says how it is.
+    pub fn report(&self, part: Part, status: HealthStatus, message: impl Into<String>) {
+        let mut reports = self.reports();
+        if part == Part::Engine {
+            reports.engine_seen = Instant::now();
+        }
+        reports.parts.insert(part, ComponentHealth { status, message: message.into() });
+    }
+
+    /// How many pages are connected.
+    pub fn set_clients(&self, clients: u64) {
+        self.reports().clients = clients;
+    }
+
+    /// Everything together, as the wire has it.
+    pub fn check(&self) -> HealthCheck {
+        let reports = self.reports();
+        let mut components: BTreeMap<String, ComponentHealth> =
+            reports.parts.iter().map(|(part, health)| (part.as_str().to_owned(), health.clone())).collect();
+        let websocket = ComponentHealth { status: HealthStatus::Healthy, message: "accepting pages".to_owned() };
+        components.entry(Part::WebSocket.as_str().to_owned()).or_insert(websocket);
+        if reports.engine_seen.elapsed() > ENGINE_SILENCE {
+            let message = "does not respond; restart the dashboard and please report it".to_owned();
+            let silent = ComponentHealth { status: HealthStatus::Unhealthy, message };
+            components.insert(Part::Engine.as_str().to_owned(), silent);
+        }
+        let status = components.values().map(|health| health.status).max().unwrap_or_default();
+        HealthCheck { status, clients: reports.clients, components }
+    }
+
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_worst_part_decides() {
+        let health = DashboardHealth::default();
+        health.report(Part::Engine, HealthStatus::Healthy, "running");
+        assert_eq!(health.check().status, HealthStatus::Healthy);
+        health.report(Part::Transcripts, HealthStatus::Degraded, "1 file cannot be read");
+        assert_eq!(health.check().status, HealthStatus::Degraded);
+        health.report(Part::Transcripts, HealthStatus::Healthy, "2 files");
+        assert_eq!(health.check().status, HealthStatus::Healthy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_that_says_nothing_is_unhealthy() {
+        let health = DashboardHealth::default();
+        health.report(Part::Engine, HealthStatus::Healthy, "running");
+        tokio::time::advance(ENGINE_SILENCE + Duration::from_millis(1)).await;
+        assert_eq!(health.check().status, HealthStatus::Unhealthy);
+        health.report(Part::Engine, HealthStatus::Healthy, "running");
+        assert_eq!(health.check().status, HealthStatus::Healthy);
+    }
+}

@@ -1,0 +1,175 @@
+//! The page's files: script, WASM, style, icons.
+//!
+//! A release carries them inside (feature `embed`, see build.rs), already compressed; other builds
+//! read them from `LEPTOS_SITE_ROOT`, so that a rebuilt page is served without a restart. Names do
+//! not change with the content, so browsers are told to ask each time and mostly hear "304".
+
+use axum::body::Bytes;
+use axum::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+/// A file and its compressed forms.
+#[cfg_attr(not(feature = "embed"), allow(dead_code, reason = "only embedded files are compressed"))]
+pub(super) struct Asset {
+    plain: Bytes,
+    brotli: Option<Bytes>,
+    gzip: Option<Bytes>,
+    hash: String,
+}
+
+/// The file at `path` (of a request, with its leading slash) as an answer to a request with `headers`.
+pub(super) async fn find(path: &str, headers: &HeaderMap) -> Option<Response> {
+    let path = path.strip_prefix('/')?;
+    // Files that begin with a dot are nobody's business, and this covers `..` too.
+    if path.split('/').any(|part| part.is_empty() || part.starts_with('.') || part.contains(['\\', ':', '\0'])) {
+        return None;
+    }
+    source::find(path).await.map(|asset| answer(path, asset, headers))
+}
+
+fn answer(path: &str, asset: Asset, headers: &HeaderMap) -> Response {
+    let (body, encoding) = match (asset.brotli, asset.gzip) {
+        (Some(brotli), _) if accepts(headers, "br") => (brotli, Some("br")),
+        (_, Some(gzip)) if accepts(headers, "gzip") => (gzip, Some("gzip")),
+        _ => (asset.plain, None),
+    };
+    // A strong tag names bytes, and the forms differ in theirs.
+    let etag = format!("\"{}{}\"", asset.hash, encoding.map_or_else(String::new, |encoding| format!("-{encoding}")));
+    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let known = known.flat_map(|tags| tags.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
+    let unchanged = known.into_iter().any(|tag| tag == etag || tag == "*");
+
+    let mut response =
+        if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { body.into_response() };
+    let mut set = |name: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name, value);
+        }
+    };
+    set(ETAG, &etag);
+    set(CACHE_CONTROL, "no-cache");
+    set(VARY, "accept-encoding");
+    if !unchanged {
+        set(CONTENT_TYPE, content_type(path));
+        if let Some(encoding) = encoding {
+            set(CONTENT_ENCODING, encoding);
+        }
+    }
+    response
+}
+
+/// Whether the client takes `coding`: it names it, and not with `q=0`.
+fn accepts(headers: &HeaderMap, coding: &str) -> bool {
+    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|list| list.split(',')).any(|item| {
+        let mut parts = item.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(coding));
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).and_then(|q| q.parse::<f32>().ok());
+        named && weight.is_none_or(|q| q > 0.0)
+    })
+}
+
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit_once('.').map_or("", |(_, extension)| extension) {
+        "css" => "text/css; charset=utf-8",
+        "html" => "text/html; charset=utf-8",
+        "ico" => "image/x-icon",
+        "js" => "text/javascript; charset=utf-8",
+        "json" | "map" => "application/json",
+        "png" => "image/png",
+        "svg" => "image/svg+xml",
+        "txt" => "text/plain; charset=utf-8",
+        "wasm" => "application/wasm",
+        "webmanifest" => "application/manifest+json",
+        "woff2" => "font/woff2",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(feature = "embed")]
+mod source {
+    use axum::body::Bytes;
+
+    use super::Asset;
+    use crate::embedded::SITE;
+
+    #[allow(clippy::unused_async, reason = "reading from disk, the other way, is async")]
+    pub(super) async fn find(path: &str) -> Option<Asset> {
+        let index = SITE.binary_search_by_key(&path, |file| file.path).ok()?;
+        let file = &SITE[index];
+        Some(Asset {
+            plain: Bytes::from_static(file.plain),
+            brotli: file.brotli.map(Bytes::from_static),
+            gzip: file.gzip.map(Bytes::from_static),
+            hash: file.hash.to_owned(),
+        })
+    }
+}
+
+#[cfg(not(feature = "embed"))]
+mod source {
+    use std::path::Path;
+
+    use super::Asset;
+    use crate::http::content_hash::content_hash;
+
+    pub(super) async fn find(path: &str) -> Option<Asset> {
+        let root = std::env::var_os("LEPTOS_SITE_ROOT").unwrap_or_else(|| "target/site".into());
+        let content = tokio::fs::read(Path::new(&root).join(path)).await.ok()?;
+        let hash = content_hash(&content);
+        Some(Asset { plain: content.into(), brotli: None, gzip: None, hash })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asset() -> Asset {
+        let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+        Asset { plain: bytes("plain"), brotli: Some(bytes("br")), gzip: Some(bytes("gz")), hash: "abc".to_owned() }
+    }
+
+    fn asked(name: HeaderName, value: &'static str) -> Response {
+        answer("pkg/dashboard.js", asset(), &HeaderMap::from_iter([(name, HeaderValue::from_static(value))]))
+    }
+
+    #[test]
+    fn sends_the_best_form_the_browser_takes() {
+        for (accepted, encoding) in [
+            ("gzip, deflate, br, zstd", Some("br")),
+            ("gzip", Some("gzip")),
+            ("br;q=0, GZIP;q=0.5", Some("gzip")),
+            ("identity", None),
+            ("brotli", None),
+        ] {
+            let response = asked(ACCEPT_ENCODING, accepted);
+            assert_eq!(response.headers().get(CONTENT_ENCODING).map(|value| value.to_str().unwrap()), encoding);
+            assert_eq!(response.headers()[CONTENT_TYPE], "text/javascript; charset=utf-8");
+            assert_eq!(response.headers()[CACHE_CONTROL], "no-cache");
+        }
+    }
+
+    #[test]
+    fn says_304_to_who_has_it() {
+        for (known, status) in [
+            ("\"abc\"", StatusCode::NOT_MODIFIED),
+            ("\"x\", W/\"abc\"", StatusCode::NOT_MODIFIED),
+            ("*", StatusCode::NOT_MODIFIED),
+            ("\"abc-br\"", StatusCode::OK),
+            ("abc", StatusCode::OK),
+        ] {
+            assert_eq!(asked(IF_NONE_MATCH, known).status(), status, "{known}");
+        }
+    }
+
+    #[tokio::test]
+    async fn stays_inside_the_site() {
+        for path in ["/../Cargo.toml", "/pkg/../../Cargo.toml", "//etc/passwd", "/.gitignore", "/", "/pkg/", "/C:/x"] {
+            assert!(find(path, &HeaderMap::new()).await.is_none(), "{path}");
+        }
+    }
+}

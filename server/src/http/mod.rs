@@ -1,0 +1,92 @@
+//! What the server answers over HTTP: thin handlers over the hub, the health reports and the files.
+//!
+//! Nothing in here computes a number.
+
+mod api;
+mod assets;
+mod content_hash;
+mod pages;
+mod security;
+mod serve;
+mod ws;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Json, middleware};
+use dashboard_core::state::Mode;
+use leptos::config::LeptosOptions;
+use serde::Serialize;
+use tokio::time::Instant;
+use tower_http::limit::RequestBodyLimitLayer;
+
+use crate::clock::Clock;
+use crate::health::DashboardHealth;
+use crate::hub::Hub;
+
+pub use security::{Access, AccessError, Token};
+pub(crate) use serve::serve;
+
+/// Largest request body. No route takes more than a few lines.
+const BODY_BYTES: usize = 64 << 10;
+
+/// What the handlers share.
+#[derive(Clone, Debug, axum::extract::FromRef)]
+pub struct App {
+    /// The log of events and the snapshots.
+    pub hub: Hub,
+    /// How the parts are.
+    pub health: DashboardHealth,
+    /// The data's clock.
+    pub clock: Clock,
+    /// Where the data comes from.
+    pub mode: Mode,
+    /// When the server was started.
+    pub started: Instant,
+    /// Who may ask.
+    pub access: Access,
+    /// The page's build.
+    pub leptos: LeptosOptions,
+}
+
+/// All routes behind all layers.
+pub fn router(app: App) -> Router {
+    let access = app.access.clone();
+    Router::<App>::new()
+        .route("/ws", any(ws::upgrade))
+        .route("/health", get(api::health))
+        .route("/api/v1/snapshot", get(api::snapshot))
+        .route("/api/{*path}", any(api::unknown))
+        .with_state(app)
+        .layer(RequestBodyLimitLayer::new(BODY_BYTES))
+        .layer(middleware::from_fn_with_state(access, security::guard))
+        .layer(middleware::from_fn(security::headers))
+}
+
+/// An error as the API and the guard answer it: `{"error":"…","message":"…"}`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Problem {
+    #[serde(skip)]
+    status: StatusCode,
+    /// Machine-readable.
+    error: &'static str,
+    /// What is wrong and what to do.
+    message: String,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, error: &'static str, message: impl Into<String>) -> Self {
+        Self { status, error, message: message.into() }
+    }
+
+    pub(crate) fn stopping() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The dashboard is stopping.")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.status, Json(self)).into_response()
+    }
+}
