@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 
 use super::{App, Problem};
 use crate::clock;
-use crate::hub::Hub;
 
 /// `GET /health`.
 #[derive(Debug, Serialize)]
@@ -55,8 +54,8 @@ struct Snapshot<'a> {
     state: &'a DashboardState,
 }
 
-pub(super) async fn snapshot(State(hub): State<Hub>) -> Result<Response, Problem> {
-    let snapshot: Arc<_> = hub.snapshot().await.map_err(|_| Problem::stopping())?;
+pub(super) async fn snapshot(State(app): State<App>) -> Result<Response, Problem> {
+    let snapshot: Arc<_> = app.hub.snapshot().await.map_err(|_| Problem::stopping())?;
     let body = Snapshot { epoch: &snapshot.epoch, seq: snapshot.state.seq, state: &snapshot.state };
     Ok(Json(body).into_response())
 }

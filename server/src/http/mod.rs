@@ -32,7 +32,7 @@ pub(crate) use serve::serve;
 const BODY_BYTES: usize = 64 << 10;
 
 /// What the handlers share.
-#[derive(Clone, Debug, axum::extract::FromRef)]
+#[derive(Clone, Debug)]
 pub struct App {
     /// The log of events and the snapshots.
     pub hub: Hub,

@@ -109,10 +109,11 @@ impl Access {
     ///
     /// Listening on all addresses, any numeric address is ours: a rebound name is never numeric.
     fn is_ours(&self, authority: &Authority) -> bool {
-        if authority.as_str().contains('@') {
+        let host = authority.host();
+        // No user, and no port but a number.
+        if authority.as_str().len() != host.len() && authority.port_u16().is_none() || authority.as_str().contains('@') {
             return false;
         }
-        let host = authority.host();
         let known = LOOPBACK_HOSTS.iter().any(|name| name.eq_ignore_ascii_case(host));
         let numeric = || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
         known || host.eq_ignore_ascii_case(&self.host) || (self.any_address && numeric())

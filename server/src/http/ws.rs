@@ -16,8 +16,8 @@ use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::Problem;
-use crate::hub::{Hub, Position, Subscription, json};
+use super::{App, Problem};
+use crate::hub::{Position, Subscription, json};
 
 /// Longest frame a page may send; its frames are short.
 const CLIENT_FRAME_BYTES: usize = 4 << 10;
@@ -40,7 +40,7 @@ pub(super) struct Resume {
 }
 
 pub(super) async fn upgrade(
-    State(hub): State<Hub>,
+    State(app): State<App>,
     resume: Result<Query<Resume>, axum::extract::rejection::QueryRejection>,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response {
@@ -63,7 +63,7 @@ pub(super) async fn upgrade(
         .max_write_buffer_size(WRITE_BUFFER_BYTES)
         .max_message_size(CLIENT_MESSAGE_BYTES)
         .max_frame_size(CLIENT_MESSAGE_BYTES)
-        .on_upgrade(move |socket| converse(socket, hub.subscribe(position)))
+        .on_upgrade(move |socket| converse(socket, app.hub.subscribe(position)))
 }
 
 /// Talks to one page until it leaves, stops reading, or the server stops.

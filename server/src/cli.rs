@@ -1,0 +1,268 @@
+//! The command line: which commands and options there are, and where their values come from.
+//!
+//! Precedence: flag, environment (`DASHBOARD_<OPTION>`), `config.toml`, default. The file is turned
+//! into clap's defaults before parsing, so that there is one way in which an option is read and
+//! refused, and `--help` shows the defaults in force.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::builder::{BoolishValueParser, PossibleValuesParser, Resettable, TypedValueParser, OsStr};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use dashboard_core::simulator::Scenario;
+use dashboard_core::tracker::Plan;
+
+use crate::commands::demo::DemoArgs;
+use crate::commands::doctor::DoctorArgs;
+use crate::commands::report::ReportArgs;
+use crate::http::Token;
+use crate::zone::Zone;
+
+/// A live dashboard for AI coding sessions
+#[derive(Parser, Debug)]
+#[command(version, name = "dashboard", max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Commands,
+}
+
+const EXAMPLES: &str = "\
+Without a command, `dashboard` means `dashboard start`.
+
+Examples:
+  dashboard                                   show this machine's sessions at http://localhost:3001
+  dashboard start --plan max5 --port 4000     with a plan's limits, on another port
+  dashboard start --simulation --speed 60     with made-up sessions, an hour a minute
+  dashboard report totals --json              print totals over all transcripts
+  dashboard doctor                            say what is there and what to do about the rest
+
+Every option also as DASHBOARD_<OPTION> (DASHBOARD_PORT=4000) and in config.toml (port = 4000).";
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Commands {
+    /// Serve the dashboard
+    Start(StartArgs),
+    /// Print figures over all transcripts
+    Report(ReportArgs),
+    /// Check what the dashboard needs and say what to do about each
+    Doctor(DoctorArgs),
+    /// Write the static demo site
+    Demo(DemoArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Options of `start`.
+#[derive(Args, Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+pub struct StartArgs {
+    /// Show made-up sessions instead of real ones
+    #[arg(long, env = "DASHBOARD_SIMULATION", value_parser = BoolishValueParser::new())]
+    pub simulation: bool,
+    /// Story the simulation tells
+    #[arg(long, env = "DASHBOARD_SCENARIO", value_name = "NAME", default_value = "calm-day", value_parser = scenarios())]
+    pub scenario: Scenario,
+    /// What chance in the simulation depends on: the same seed, the same story
+    #[arg(long, env = "DASHBOARD_SEED", value_name = "N", default_value_t = 4217)]
+    pub seed: u64,
+    /// Simulated seconds per second, 0.1 to 600
+    #[arg(long, env = "DASHBOARD_SPEED", value_name = "X", default_value_t = 1.0, value_parser = speed)]
+    pub speed: f64,
+    /// Port to listen on; 0 for any that is free
+    #[arg(long, env = "DASHBOARD_PORT", default_value_t = 3001)]
+    pub port: u16,
+    /// Address or name to listen on; needs --token if other machines can reach it
+    #[arg(long, env = "DASHBOARD_HOST", default_value = "127.0.0.1", value_parser = host)]
+    pub host: String,
+    /// Secret that opens the dashboard
+    #[arg(long, env = "DASHBOARD_TOKEN", hide_env_values = true)]
+    pub token: Option<Token>,
+    /// Do not open a browser
+    #[arg(long, env = "DASHBOARD_NO_BROWSER", value_parser = BoolishValueParser::new())]
+    pub no_browser: bool,
+    /// Claude Code's configuration directory, instead of the usual ones; may be repeated
+    #[arg(long, env = "DASHBOARD_CONFIG_DIR", value_name = "DIR", value_delimiter = ',')]
+    pub config_dir: Vec<PathBuf>,
+    /// Codex's home directory (its sessions are not read yet)
+    #[arg(long, env = "DASHBOARD_CODEX_HOME", value_name = "DIR")]
+    pub codex_home: Option<PathBuf>,
+    /// Where the dashboard keeps its data (it keeps none yet)
+    #[arg(long, env = "DASHBOARD_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Your plan, which decides the limit that an estimate is compared with
+    #[arg(long, env = "DASHBOARD_PLAN", value_name = "NAME", value_parser = plans())]
+    pub plan: Option<Plan>,
+    /// Zone in which days begin, such as Europe/Berlin; the machine's by default
+    #[arg(long, env = "DASHBOARD_TIMEZONE", value_name = "TZ")]
+    pub timezone: Option<Zone>,
+}
+
+fn scenarios() -> impl TypedValueParser<Value = Scenario> {
+    PossibleValuesParser::new(Scenario::ALL.iter().map(|scenario| scenario.as_str())).try_map(|name| name.parse::<Scenario>())
+}
+
+fn plans() -> impl TypedValueParser<Value = Plan> {
+    PossibleValuesParser::new(Plan::ALL.map(|(name, _)| name)).try_map(|name| name.parse::<Plan>())
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|speed| (0.1..=600.0).contains(speed));
+    speed.ok_or_else(|| "allowed: a number from 0.1 to 600".to_owned())
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let name = !bare.is_empty() && bare.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    if name || bare.parse::<IpAddr>().is_ok() {
+        Ok(bare.to_owned())
+    } else {
+        Err("allowed: a host name or an IP address, without a port".to_owned())
+    }
+}
+
+impl Cli {
+    /// Reads the command line over the defaults in `file`. Prints help, version and usage errors itself and
+    /// ends the process then, as is usual.
+    ///
+    /// # Errors
+    /// If the file cannot be used.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>, file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut command = Self::command();
+        if let Some(file) = file {
+            command = with_file(command, file)?;
+        }
+        let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+        if implies_start(&arguments) {
+            arguments.insert(1.min(arguments.len()), "start".into());
+        }
+        let matches = command.get_matches_from(arguments);
+        Self::from_arg_matches(&matches).map_err(|error| error.exit())
+    }
+}
+
+/// Whether no command was given: nothing at all, or options at once.
+fn implies_start(arguments: &[OsString]) -> bool {
+    match arguments.get(1).and_then(|argument| argument.to_str()) {
+        Some(first) => first.starts_with('-') && !["-h", "--help", "-V", "--version"].contains(&first),
+        None => arguments.len() < 2,
+    }
+}
+
+/// The usual place of `config.toml`, if the platform has one.
+pub fn config_file() -> Option<PathBuf> {
+    let directories = directories::ProjectDirs::from("", "", "dashboard")?;
+    Some(directories.config_dir().join("config.toml"))
+}
+
+/// `command` with the values in `file` as defaults. A missing file is fine.
+fn with_file(mut command: Command, file: &Path) -> anyhow::Result<Command> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(command),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+    };
+    let values: toml::Table = toml::from_str(&text).with_context(|| format!("{} is not valid", file.display()))?;
+    for (key, value) in values {
+        let id = key.replace('-', "_");
+        let values = texts(&value).with_context(|| {
+            format!("{}: {key} must be a text, a number, true or false, or a list of these", file.display())
+        })?;
+        let mut known = false;
+        command = command.mut_subcommands(|command| {
+            if !command.get_arguments().any(|argument| argument.get_id() == id.as_str()) {
+                return command;
+            }
+            known = true;
+            command.mut_arg(&id, |argument| argument.default_values(values.iter().map(OsStr::from)))
+        });
+        if !known {
+            let allowed: Vec<_> = command.find_subcommand("start").into_iter().flat_map(Command::get_arguments).collect();
+            let allowed: Vec<_> = allowed.iter().filter_map(|argument| argument.get_long()).collect();
+            bail!("{}: unknown option {key}; allowed: {}", file.display(), allowed.join(", "));
+        }
+    }
+    Ok(command)
+}
+
+/// A value of the file as it would be typed.
+fn texts(value: &toml::Value) -> Option<Vec<String>> {
+    match value {
+        toml::Value::String(text) => Some(vec![text.clone()]),
+        toml::Value::Integer(number) => Some(vec![number.to_string()]),
+        toml::Value::Float(number) => Some(vec![number.to_string()]),
+        toml::Value::Boolean(flag) => Some(vec![flag.to_string()]),
+        toml::Value::Array(values) => {
+            let parts: Option<Vec<_>> = values.iter().map(texts).collect();
+            Some(parts?.concat())
+        }
+        toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(file: &str, arguments: &[&str]) -> anyhow::Result<StartArgs> {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&path, file).unwrap();
+        let command = with_file(Cli::command(), path.path())?;
+        let arguments: Vec<OsString> = ["dashboard", "start"].iter().chain(arguments).map(OsString::from).collect();
+        let matches = command.try_get_matches_from(arguments)?;
+        match Cli::from_arg_matches(&matches)?.command {
+            Commands::Start(start) => Ok(start),
+            _ => bail!("not start"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+        let file = "port = 4000\nplan = \"max5\"\nno-browser = true\nconfig-dir = [\"/a\", \"/b\"]\nspeed = 60";
+        let args = start(file, &["--plan", "pro"]).unwrap();
+        assert_eq!((args.port, args.plan, args.no_browser, args.simulation), (4000, Some(Plan::Pro), true, false));
+        assert_eq!(args.config_dir, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(start("", &[]).unwrap().port, 3001);
+        assert_eq!(start(file, &["--config-dir", "/c"]).unwrap().config_dir, [PathBuf::from("/c")]);
+    }
+
+    #[test]
+    fn what_is_wrong_says_what_is_allowed() {
+        for (file, arguments, expected) in [
+            ("prot = 1", vec![], "allowed: simulation"),
+            ("port = 99999", vec![], "99999"),
+            ("port = { a = 1 }", vec![], "must be"),
+            ("port =", vec![], "not valid"),
+            ("", vec!["--plan", "max"], "pro, max5, max20, custom"),
+            ("", vec!["--scenario", "x"], "calm-day, quota-crunch"),
+            ("", vec!["--speed", "0"], "0.1 to 600"),
+            ("", vec!["--host", "a:1"], "without a port"),
+            ("", vec!["--token", "a b"], "letters, digits"),
+            ("", vec!["--timezone", "Nowhere"], "Europe/Berlin"),
+        ] {
+            let error = format!("{:#}", start(file, &arguments).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_command_means_start() {
+        let implied = |arguments: &[&str]| implies_start(&arguments.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(implied(&["dashboard"]));
+        assert!(implied(&["dashboard", "--port", "1"]));
+        for arguments in [["dashboard", "start"], ["dashboard", "--help"], ["dashboard", "-V"]] {
+            assert!(!implied(&arguments));
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The one task that owns the numbers: records come in, numbered events go out.
+//!
+//! Everybody else sends it messages through bounded queues or reads an immutable snapshot. When it
+//! has more to do than it manages, the queues fill and the readers of files wait; nothing is dropped.
+//! It never waits for a page.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashboard_core::event::{Event, HealthCheck, HealthStatus, SequencedEvent};
+use dashboard_core::ids::Epoch;
+use dashboard_core::simulator::Simulation;
+use dashboard_core::state::DashboardState;
+use dashboard_core::time::Timestamp;
+use dashboard_core::tracker::Trackers;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::clock::{self, Clock};
+use crate::health::{DashboardHealth, Part};
+use crate::hub::{Hub, Snapshot, SnapshotRequest};
+use crate::source::SourceMessage;
+
+/// Messages taken before what they changed is told.
+const BATCH: usize = 256;
+/// What time alone changes is told this often, and the health looked at.
+const SECOND: Duration = Duration::from_secs(1);
+/// A simulation moves this often.
+const SIMULATION_STEP: Duration = Duration::from_millis(50);
+
+/// Where the events come from.
+#[derive(Debug)]
+pub enum Feed {
+    /// Records of real sessions, from the source's messages.
+    Live {
+        /// What turns them into events.
+        trackers: Box<Trackers>,
+        /// What has come of them; `None` while history is being read.
+        state: Option<DashboardState>,
+    },
+    /// The simulator.
+    Simulation(Box<Simulation>),
+}
+
+impl Feed {
+    /// The state, once there is one.
+    fn state(&self) -> Option<&DashboardState> {
+        match self {
+            Self::Live { state, .. } => state.as_ref(),
+            Self::Simulation(simulation) => Some(simulation.state()),
+        }
+    }
+
+    /// What happened until `now`, numbered and folded into the state.
+    fn advance(&mut self, now: Timestamp) -> Vec<SequencedEvent> {
+        match self {
+            Self::Live { trackers, state: Some(state) } => {
+                let number = |event: Event| {
+                    let event = SequencedEvent { seq: state.seq.next(), event, timestamp: now };
+                    state.apply(&event);
+                    event
+                };
+                trackers.flush(now).into_iter().map(number).collect()
+            }
+            Self::Live { state: None, .. } => Vec::new(),
+            Self::Simulation(simulation) => simulation.advance_to(now),
+        }
+    }
+
+    fn health(&mut self, check: HealthCheck) {
+        match self {
+            Self::Live { trackers, .. } => trackers.health(check),
+            Self::Simulation(simulation) => simulation.health(check),
+        }
+    }
+}
+
+/// See the [module's description](self).
+#[derive(Debug)]
+pub struct Engine {
+    feed: Feed,
+    clock: Clock,
+    hub: Hub,
+    health: DashboardHealth,
+    epoch: Epoch,
+    /// The last snapshot taken; good until the next event.
+    snapshot: Option<Arc<Snapshot>>,
+    last_check: HealthCheck,
+    checked: Option<Instant>,
+}
+
+impl Engine {
+    /// An engine that publishes to `hub`.
+    pub fn new(feed: Feed, clock: Clock, hub: Hub, health: DashboardHealth) -> Self {
+        // Unique among the runs a page can have seen: they cannot begin in the same millisecond with the same number.
+        let epoch = format!("{:x}-{:x}", clock::wall().unix_ms(), std::process::id());
+        let epoch = Epoch::from(epoch.as_str());
+        let (snapshot, last_check, checked) = (None, HealthCheck::default(), None);
+        Self { feed, clock, hub, health, epoch, snapshot, last_check, checked }
+    }
+
+    /// Runs until dropped.
+    pub async fn run(mut self, mut source: mpsc::Receiver<SourceMessage>, mut requests: mpsc::Receiver<SnapshotRequest>) {
+        let step = if matches!(self.feed, Feed::Simulation(_)) { SIMULATION_STEP } else { SECOND };
+        let mut tick = interval(step);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(BATCH);
+        if matches!(self.feed, Feed::Simulation(_)) {
+            self.begin();
+        }
+        loop {
+            let begun = self.feed.state().is_some();
+            tokio::select! {
+                count = source.recv_many(&mut batch, BATCH), if !source.is_closed() || !source.is_empty() => {
+                    if count == 0 {
+                        continue;
+                    }
+                    batch.drain(..).for_each(|message| self.take(message));
+                }
+                _ = tick.tick() => self.look_after_health(),
+                Some(request) = requests.recv(), if begun => {
+                    self.answer(request);
+                    continue;
+                }
+            }
+            let events = self.feed.advance(self.clock.now());
+            if !events.is_empty() {
+                self.snapshot = None;
+                self.hub.publish(&events);
+            }
+        }
+    }
+
+    fn take(&mut self, message: SourceMessage) {
+        let Feed::Live { trackers, state } = &mut self.feed else { return };
+        match message {
+            SourceMessage::Read { path, records, rejections, counts } => {
+                let file = trackers.file(&path);
+                records.iter().for_each(|record| trackers.record(file, record));
+                rejections.into_iter().for_each(|rejection| trackers.reject(file, rejection));
+                trackers.set_counts(file, counts);
+            }
+            SourceMessage::Retract { path } => {
+                let file = trackers.file(&path);
+                trackers.retract_file(file);
+            }
+            SourceMessage::Archive { path } => {
+                let file = trackers.file(&path);
+                trackers.archive_file(file);
+            }
+            SourceMessage::Presence(running) => trackers.presence(&running),
+            SourceMessage::Failure(failure) => trackers.failure(failure),
+            SourceMessage::HistoryRead => {
+                if state.is_none() {
+                    *state = Some(trackers.begin(self.clock.now()));
+                    self.begin();
+                }
+            }
+        }
+    }
+
+    /// From here on events are numbered and pages are greeted.
+    fn begin(&mut self) {
+        if let Some(state) = self.feed.state() {
+            self.hub.begin(self.epoch.clone(), state.mode, state.seq, self.clock);
+            tracing::info!(epoch = %self.epoch, sessions = state.sessions.len(), "numbering has begun");
+        }
+        self.look_after_health();
+    }
+
+    fn answer(&mut self, request: SnapshotRequest) {
+        let Some(state) = self.feed.state() else { return };
+        let take = || Arc::new(Snapshot::new(self.epoch.clone(), state.clone()));
+        let snapshot = self.snapshot.get_or_insert_with(take);
+        // A page that has left needs no answer.
+        let _ = request.send(Arc::clone(snapshot));
+    }
+
+    /// Says how this task and the trackers are and, at most once a second, tells the pages if anything changed.
+    fn look_after_health(&mut self) {
+        if self.checked.is_some_and(|checked| checked.elapsed() < SECOND) {
+            return;
+        }
+        self.checked = Some(Instant::now());
+        let Some(state) = self.feed.state() else {
+            self.health.report(Part::Engine, HealthStatus::Degraded, "reading history; figures follow");
+            return;
+        };
+        let quota = match (&state.five_hour, &state.plan) {
+            (Some(window), _) if window.now.percent.is_some() => format!("{} figures", window.now.provenance.as_str()),
+            (_, Some(_)) => "no open window".to_owned(),
+            (_, None) => "counting tokens; --plan adds a limit".to_owned(),
+        };
+        let windows = state.sessions.values().filter(|session| session.context.is_some()).count();
+        self.health.report(Part::Engine, HealthStatus::Healthy, "running");
+        self.health.report(Part::QuotaTracker, HealthStatus::Healthy, quota);
+        self.health.report(Part::ContextTracker, HealthStatus::Healthy, format!("{windows} windows known"));
+        self.health.set_clients(*self.hub.clients().borrow());
+        let check = self.health.check();
+        if check != self.last_check {
+            self.feed.health(check.clone());
+            self.last_check = check;
+        }
+    }
+}
