@@ -1,11 +1,86 @@
 //! The Leptos application: what a person sees.
+//!
+//! One tree of components for three lives: rendered to HTML by the server (`ssr`), taken over in
+//! the browser (`hydrate`), or mounted there by the static site (`csr`). It reads one
+//! [`feed::Store`], whoever fills it, and never computes a figure: that is the core's.
 
 pub mod feed;
+mod pages;
+mod panels;
+mod site;
+mod theme;
+mod ui;
 
+use leptos::ev;
 use leptos::prelude::*;
+use leptos_meta::{Body, Html, provide_meta_context};
+use leptos_router::components::{FlatRoutes, Route, Router};
+use leptos_router::path;
+
+use crate::feed::Store;
+use crate::pages::{HealthReportPage, HistoryPage, LivePage, NotFoundPage, SessionPage, SessionsPage, SettingsPage};
+use crate::panels::{Announcer, Dismissed, TopBar, toggle_pause};
+use crate::site::Site;
+use crate::theme::Theme;
+use crate::ui::Sprite;
+
+#[cfg(feature = "ssr")]
+pub use crate::document::shell;
+pub use crate::theme::ServerCookies;
+
+#[cfg(feature = "ssr")]
+mod document;
 
 /// The page's body.
 #[component]
 pub fn App() -> impl IntoView {
-    view! { <main>"Dashboard"</main> }
+    provide_meta_context();
+    let store = feed::start();
+    let site = Site::provide();
+    let theme = Theme::provide();
+    Dismissed::provide();
+    listen_to_keys(store, theme);
+    let connection = move || store.connection.with(|view| view.status.as_str());
+    let mode = move || store.state.with(|state| state.mode.as_str());
+    let busy = move || (!store.ready.get()).then_some("true");
+    view! {
+        <Html {..} data-theme=move || theme.get().attribute() />
+        <Body {..} data-connection=connection data-mode=mode aria-busy=busy />
+        <a class="skip" href="#main">"Skip to content"</a>
+        <Sprite />
+        <Router base=site.base()>
+            <TopBar />
+            <FlatRoutes fallback=NotFoundPage>
+                <Route path=path!("/") view=LivePage />
+                <Route path=path!("/sessions") view=SessionsPage />
+                <Route path=path!("/sessions/:id") view=SessionPage />
+                <Route path=path!("/history") view=HistoryPage />
+                <Route path=path!("/health-report") view=HealthReportPage />
+                <Route path=path!("/settings") view=SettingsPage />
+            </FlatRoutes>
+        </Router>
+        <Announcer />
+    }
+}
+
+/// P pauses, T changes the theme; not while typing, and not with a modifier.
+fn listen_to_keys(store: Store, theme: RwSignal<Theme>) {
+    Effect::new(move |_: Option<()>| {
+        let handle = window_event_listener(ev::keydown, move |ev| {
+            let plain = !(ev.ctrl_key() || ev.meta_key() || ev.alt_key() || ev.repeat());
+            match ev.key().as_str() {
+                "p" | "P" if plain && !is_typing(&ev) => toggle_pause(store),
+                "t" | "T" if plain && !is_typing(&ev) => theme.update(|theme| *theme = theme.next()),
+                _ => {}
+            }
+        });
+        on_cleanup(move || handle.remove());
+    });
+}
+
+/// Whether the key goes to a field.
+fn is_typing(ev: &ev::KeyboardEvent) -> bool {
+    use leptos::wasm_bindgen::JsCast;
+    let element = ev.target().and_then(|target| target.dyn_into::<leptos::web_sys::Element>().ok());
+    element.is_some_and(|element| matches!(element.tag_name().as_str(), "INPUT" | "SELECT" | "TEXTAREA"))
 }

@@ -170,6 +170,12 @@ pub struct MinuteTokens {
 }
 
 impl MinuteTokens {
+    /// A minute without tokens.
+    pub fn none(minute: Minute) -> Self {
+        let zero = Tokens::ZERO;
+        Self { minute, input: zero, cache_creation: zero, output: zero, cache_read: zero }
+    }
+
     /// All kinds together.
     pub fn total(&self) -> Tokens {
         self.input + self.cache_creation + self.output + self.cache_read

@@ -4,6 +4,7 @@
 //! (never a zero), a thin space before the percent sign.
 
 use crate::event::SessionPhase;
+use crate::level::Level;
 use crate::record::{ApiErrorKind, LimitWindow};
 use crate::time::{DAY_MS, Day, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp, ZoneOffsets};
 use crate::units::{Cost, Money, Tokens};
@@ -132,6 +133,13 @@ pub fn clock_day(zone: &ZoneOffsets, at: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// An offset from UTC: `UTC+02:00`.
+pub fn utc_offset(seconds_east: i32) -> String {
+    let sign = if seconds_east < 0 { '−' } else { '+' };
+    let minutes = seconds_east.unsigned_abs() / 60;
+    format!("UTC{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+}
+
 /// A day without its year: `7 Nov`.
 pub fn day(day: Day) -> String {
     day.format("%-d %b").to_string()
@@ -189,6 +197,17 @@ pub fn window(window: LimitWindow) -> &'static str {
         LimitWindow::FiveHour => "5-hour",
         LimitWindow::SevenDay => "Weekly",
         LimitWindow::SevenDayOpus => "Weekly Opus",
+    }
+}
+
+/// A level.
+pub fn level(level: Level) -> &'static str {
+    match level {
+        Level::Healthy => "Healthy",
+        Level::Info => "Info",
+        Level::Warning => "Warning",
+        Level::Danger => "Danger",
+        Level::Critical => "Critical",
     }
 }
 
@@ -266,6 +285,8 @@ mod tests {
         ] {
             assert_eq!(span(ms).replace(THIN, " "), text);
         }
+        assert_eq!(utc_offset(5 * 3600 + 1800), "UTC+05:30");
+        assert_eq!(utc_offset(-3600), "UTC−01:00");
         assert_eq!(age(240).replace(THIN, " "), "0.2 s");
     }
 

@@ -5,13 +5,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ContextWindow, DAYS_SHOWN, DashboardState, QuotaWindow, Session};
-use crate::event::{DayUsage, MinuteTokens, SessionPhase};
+use crate::event::{AgentTokens, DayUsage, HealthCheck, HealthStatus, MinuteTokens, Provenance, SessionPhase};
 use crate::format;
 use crate::ids::SessionId;
 use crate::level::Level;
 use crate::record::LimitWindow;
-use crate::time::{HOUR_MS, MINUTE_MS, Minute, Timestamp, month_start};
-use crate::units::{Cost, TokenUsage, Tokens};
+use crate::time::{Day, HOUR_MS, MINUTE_MS, Minute, Timestamp, month_start};
+use crate::units::{Cost, Money, TokenUsage, Tokens};
 
 /// A rate is the mean over this many minutes.
 pub const RATE_MINUTES: i64 = 10;
@@ -19,6 +19,8 @@ pub const RATE_MINUTES: i64 = 10;
 pub const AGENT_ACTIVE_MS: i64 = 2 * MINUTE_MS;
 /// An official figure older than this is marked as old.
 pub const OFFICIAL_FRESH_MS: i64 = 5 * MINUTE_MS;
+/// The growth of a context is the mean over at most this many points.
+const GROWTH_POINTS: usize = 20;
 
 /// Mean tokens per minute over the [`RATE_MINUTES`] minutes that end with `last`.
 pub fn rate_per_min(minutes: &[MinuteTokens], last: Minute) -> Tokens {
@@ -54,6 +56,15 @@ impl CacheGrade {
         }
     }
 
+    /// The level a view shows it at.
+    pub fn level(self) -> Level {
+        match self {
+            Self::A | Self::B => Level::Healthy,
+            Self::C | Self::D => Level::Warning,
+            Self::F => Level::Danger,
+        }
+    }
+
     /// The letter and what it means.
     pub fn words(self) -> (&'static str, &'static str) {
         match self {
@@ -86,8 +97,31 @@ impl Session {
 
     /// Subagents running, and all subagents.
     pub fn agents_running(&self, now: Timestamp) -> (usize, usize) {
-        let running = self.agents.values().filter(|a| now.ms_since(a.last_activity) < AGENT_ACTIVE_MS).count();
-        (if self.is_active() { running } else { 0 }, self.agents.len())
+        (self.running_agents(now).len(), self.agents.len())
+    }
+
+    /// Tokens of every minute from `first` to `last`, oldest first. A minute before the session
+    /// began is left out; a later one without tokens is zero.
+    pub fn minute_series(&self, first: Minute, last: Minute) -> Vec<MinuteTokens> {
+        let first = first.max(self.started_at.minute());
+        let mut known = self.minutes.iter().skip_while(|m| m.minute < first).peekable();
+        (first.0..=last.0)
+            .map(|minute| known.next_if(|m| m.minute.0 == minute).copied().unwrap_or(MinuteTokens::none(Minute(minute))))
+            .collect()
+    }
+
+    /// Milliseconds from its start to now, or to its last line once it is over.
+    pub fn duration_ms(&self, now: Timestamp) -> i64 {
+        let end = if self.is_active() { now.max(self.last_activity) } else { self.last_activity };
+        end.ms_since(self.started_at).max(0)
+    }
+
+    /// The subagents at work, most tokens first.
+    pub fn running_agents(&self, now: Timestamp) -> Vec<&AgentTokens> {
+        let running = |agent: &&AgentTokens| self.is_active() && now.ms_since(agent.last_activity) < AGENT_ACTIVE_MS;
+        let mut agents: Vec<_> = self.agents.values().filter(running).collect();
+        agents.sort_by(|a, b| b.total.cmp(&a.total).then_with(|| a.id.cmp(&b.id)));
+        agents
     }
 
     /// The level of its context window; healthy where unknown.
@@ -113,6 +147,36 @@ impl ContextWindow {
     pub fn compact_at_percent(&self) -> f64 {
         self.now.compact_at.percent_of(self.now.limit).unwrap_or(100.0)
     }
+
+    /// Responses until auto-compaction at the mean growth of the last ones since the last
+    /// compaction; `None` while there are too few to tell, or the fill does not grow.
+    pub fn responses_to_compact(&self) -> Option<u64> {
+        let since = self.points.iter().rposition(|point| point.compaction).map_or(0, |at| at + 1);
+        let recent = &self.points[since.max(self.points.len().saturating_sub(GROWTH_POINTS))..];
+        let fills: Vec<Tokens> = recent.iter().filter_map(|point| point.used).collect();
+        let (first, last) = (fills.first()?, fills.last()?);
+        let growth = (fills.len() >= 4).then(|| (*last - *first).0 / (fills.len() as u64 - 1))?;
+        (growth > 0).then(|| (self.now.compact_at - self.now.used?).0.checked_div(growth)).flatten()
+    }
+
+    /// One sentence: what comes next, and what to type.
+    pub fn advice(&self) -> String {
+        let left = self.responses_to_compact().map(|n| match n {
+            0 | 1 => "the next response".to_owned(),
+            n => format!("about {n} responses"),
+        });
+        match (self.now.status, left) {
+            _ if self.now.used.is_none() => "Compacted. The new fill is known with the next response.".to_owned(),
+            (Level::Critical, Some(left)) => format!("Compacts within {left}. Run /compact now to choose what is kept."),
+            (Level::Critical, None) => "Compacts soon. Run /compact now to choose what is kept.".to_owned(),
+            (Level::Warning | Level::Danger, Some(left)) => {
+                format!("Compacts after {left} at this pace. Run /compact at the next natural break.")
+            }
+            (Level::Warning | Level::Danger, None) => "Run /compact at the next natural break.".to_owned(),
+            (_, Some(left)) => format!("Room for {left} at this pace."),
+            (_, None) => format!("Compacts by itself at {}.", format::percent_1(self.compact_at_percent())),
+        }
+    }
 }
 
 impl QuotaWindow {
@@ -135,6 +199,52 @@ impl QuotaWindow {
         let hours = now.ms_since(start) as f64 / HOUR_MS as f64;
         (hours > 0.0 && even > 0.0).then(|| (percent / hours, percent / even))
     }
+
+    /// Whether an official figure has not been renewed for [`OFFICIAL_FRESH_MS`].
+    pub fn is_outdated(&self, now: Timestamp) -> bool {
+        self.now.provenance == Provenance::Official && now.ms_since(self.now.as_of) >= OFFICIAL_FRESH_MS
+    }
+
+    /// How the use compares, in a few words.
+    pub fn verdict(&self, now: Timestamp) -> String {
+        match (self.now.percent, self.pace(now)) {
+            _ if self.now.blocked => "requests are refused".to_owned(),
+            (None, _) => "limit unknown".to_owned(),
+            (Some(_), None) => "no window open".to_owned(),
+            (Some(_), Some((_, pace))) if pace < 0.95 => format!("under pace, {pace:.1}× even"),
+            (Some(_), Some((_, pace))) if pace <= 1.05 => "at even pace".to_owned(),
+            (Some(_), Some((_, pace))) => format!("{pace:.1}× even pace"),
+        }
+    }
+}
+
+impl HealthCheck {
+    /// Parts that work, and all parts.
+    pub fn healthy_count(&self) -> (usize, usize) {
+        let healthy = self.components.values().filter(|c| c.status == HealthStatus::Healthy).count();
+        (healthy, self.components.len())
+    }
+}
+
+impl HealthStatus {
+    /// The level a view shows it at.
+    pub fn level(self) -> Level {
+        match self {
+            Self::Healthy => Level::Healthy,
+            Self::Degraded => Level::Warning,
+            Self::Unhealthy => Level::Critical,
+        }
+    }
+}
+
+fn sum_days(day: Day, days: &[DayUsage]) -> DayUsage {
+    let mut sum = DayUsage { day, usage: TokenUsage::default(), cost: Cost::default(), responses: 0 };
+    for day in days {
+        sum.usage += day.usage;
+        sum.cost += day.cost;
+        sum.responses += day.responses;
+    }
+    sum
 }
 
 /// Sums over the active sessions.
@@ -222,13 +332,8 @@ impl DashboardState {
     /// Usage of the month so far.
     pub fn month_usage(&self) -> Option<DayUsage> {
         let start = month_start(self.today?);
-        let mut sum = DayUsage { day: start, usage: TokenUsage::default(), cost: Cost::default(), responses: 0 };
-        for day in self.days.iter().filter(|day| day.day >= start) {
-            sum.usage += day.usage;
-            sum.cost += day.cost;
-            sum.responses += day.responses;
-        }
-        Some(sum)
+        let first = self.days.partition_point(|day| day.day < start);
+        Some(sum_days(start, &self.days[first..]))
     }
 
     /// The last [`DAYS_SHOWN`] days, oldest first, days without use included.
@@ -242,6 +347,21 @@ impl DashboardState {
                 self.days.iter().find(|known| known.day == day).cloned().unwrap_or(empty)
             })
             .collect()
+    }
+
+    /// The highest cost of the last [`DAYS_SHOWN`] days.
+    pub fn peak_day(&self) -> Money {
+        self.recent_days().iter().filter_map(|day| day.cost.known()).max().unwrap_or_default()
+    }
+
+    /// Usage of all days known, together; its day is the first one.
+    pub fn days_total(&self) -> DayUsage {
+        sum_days(self.days.first().map(|day| day.day).unwrap_or_default(), &self.days)
+    }
+
+    /// Events of the last minute, as far as the log reaches.
+    pub fn events_per_min(&self, now: Timestamp) -> usize {
+        self.log.iter().rev().take_while(|line| now.ms_since(line.at) < MINUTE_MS).count()
     }
 
     /// What the user can act on, worst first, then least time left.
@@ -290,11 +410,10 @@ impl DashboardState {
             }
         }
         for (name, component) in &self.health.components {
-            let level = match component.status {
-                crate::event::HealthStatus::Healthy => continue,
-                crate::event::HealthStatus::Degraded => Level::Warning,
-                crate::event::HealthStatus::Unhealthy => Level::Critical,
-            };
+            let level = component.status.level();
+            if level == Level::Healthy {
+                continue;
+            }
             alerts.push(Alert {
                 subject: AlertSubject::Health(name.clone()),
                 level,
@@ -308,5 +427,81 @@ impl DashboardState {
             b.level.cmp(&a.level).then(left(a).cmp(&left(b))).then_with(|| a.subject.cmp(&b.subject))
         });
         alerts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{ContextPoint, ContextUpdate, QuotaUpdate};
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn at(minute: i64) -> Timestamp {
+        Minute(minute).start()
+    }
+
+    fn context(status: Level, fills: &[(u64, bool)]) -> ContextWindow {
+        let points: Vec<_> = fills
+            .iter()
+            .zip(0..)
+            .map(|(&(used, compaction), minute)| ContextPoint { at: at(minute), used: Some(Tokens(used)), compaction })
+            .collect();
+        let used = points.last().and_then(|point| point.used);
+        let limit = Tokens(200_000);
+        let now = ContextUpdate {
+            id: SessionId::from("s"),
+            used,
+            limit,
+            compact_at: Tokens(167_000),
+            percent: None,
+            usable_percent: None,
+            to_compact_percent: None,
+            status,
+            model: None,
+            as_of: at(0),
+            compaction: None,
+            history: None,
+        };
+        ContextWindow { now, points }
+    }
+
+    #[test]
+    fn responses_left_follow_the_growth_since_the_last_compaction() {
+        let steady = [(160_000, false), (20_000, true), (30_000, false), (40_000, false), (50_000, false), (60_000, false)];
+        assert_eq!(context(Level::Healthy, &steady).responses_to_compact(), Some(10));
+        assert_eq!(context(Level::Healthy, &steady).advice(), "Room for about 10 responses at this pace.");
+        assert_eq!(context(Level::Healthy, &steady[..4]).responses_to_compact(), None, "too few to tell");
+        let quiet = [(50_000, false); 6];
+        assert_eq!(context(Level::Warning, &quiet).responses_to_compact(), None, "no growth");
+        assert_eq!(context(Level::Warning, &quiet).advice(), "Run /compact at the next natural break.");
+    }
+
+    #[test]
+    fn a_verdict_names_the_pace_or_says_why_there_is_none() {
+        let mut quota = QuotaWindow {
+            now: QuotaUpdate {
+                window: LimitWindow::FiveHour,
+                used: Tokens(0),
+                limit: None,
+                percent: Some(60.0),
+                starts_at: Some(at(0)),
+                reset_time: Some(at(300)),
+                provenance: Provenance::Official,
+                as_of: at(100),
+                status: Level::Healthy,
+                blocked: false,
+                history: None,
+                used_by: Vec::new(),
+            },
+            points: Vec::new(),
+        };
+        assert_eq!(quota.verdict(at(150)), "1.2× even pace");
+        assert_eq!(quota.verdict(at(180)), "at even pace");
+        assert!(quota.is_outdated(at(105)) && !quota.is_outdated(at(104)));
+        quota.now.percent = None;
+        assert_eq!(quota.verdict(at(150)), "limit unknown");
+        quota.now.blocked = true;
+        assert_eq!(quota.verdict(at(150)), "requests are refused");
     }
 }

@@ -1,0 +1,30 @@
+//! The live page: will I be blocked, when will the context compact, what does it cost.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+
+use crate::feed::Store;
+use crate::panels::{
+    AlertsPanel, ContextPanel, CostPanel, EventsPanel, HealthPanel, QuotaPanel, SessionsPanel, TokensPanel, focus,
+};
+
+/// The page at `/`.
+#[component]
+pub(crate) fn LivePage() -> impl IntoView {
+    let store = expect_context::<Store>();
+    let focus = focus();
+    view! {
+        <Title text="Live – Dashboard" />
+        <main id="main" class="live" class:skeleton=move || !store.ready.get() tabindex="-1">
+            <h1 class="vh">"Live"</h1>
+            <QuotaPanel />
+            <ContextPanel of=focus picker=true />
+            <TokensPanel of=focus />
+            <CostPanel />
+            <SessionsPanel />
+            <AlertsPanel />
+            <EventsPanel />
+            <HealthPanel />
+        </main>
+    }
+}

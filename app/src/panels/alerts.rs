@@ -1,0 +1,120 @@
+//! Alerts: what the user can act on, and the voice that says so to a screen reader.
+
+use std::time::Duration;
+
+use dashboard_core::format;
+use dashboard_core::level::Level;
+use dashboard_core::state::{Alert, AlertSubject};
+use leptos::prelude::*;
+
+use super::figures;
+use crate::ui::{Icon, LevelIcon};
+
+/// The least time between two announcements.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
+
+/// What the user has dismissed, for as long as the page is open. A dismissed subject comes back
+/// when its level changes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dismissed(RwSignal<Vec<(AlertSubject, Level)>>);
+
+impl Dismissed {
+    /// Nothing dismissed; provides itself as context.
+    pub(crate) fn provide() {
+        provide_context(Self(RwSignal::new(Vec::new())));
+    }
+
+    /// The alerts that are left.
+    pub(crate) fn open() -> Memo<Vec<Alert>> {
+        let Self(dismissed) = expect_context();
+        figures(move |state, now| {
+            let mut alerts = state.alerts(now);
+            let gone = |alert: &Alert| dismissed.with(|all| all.iter().any(|(s, l)| *s == alert.subject && *l == alert.level));
+            alerts.retain(|alert| !gone(alert));
+            alerts
+        })
+    }
+}
+
+/// The panel.
+#[component]
+pub(crate) fn AlertsPanel() -> impl IntoView {
+    let alerts = Dismissed::open();
+    let keys = Memo::new(move |_| alerts.with(|all| all.iter().map(|a| (a.subject.clone(), a.level)).collect::<Vec<_>>()));
+    view! {
+        <section class="card alerts" id="alerts" aria-labelledby="h-alerts">
+            <header class="card-head">
+                <h2 class="card-title" id="h-alerts">"Alerts"</h2>
+                <span class="count">{move || alerts.with(Vec::len)}</span>
+            </header>
+            <ul class="alert-list" data-list="alerts">
+                <For each=move || keys.get() key=|key| key.clone() let:key>
+                    {alert_row(key, alerts)}
+                </For>
+            </ul>
+            {move || alerts.with(Vec::is_empty).then(|| view! { <p class="empty-line">"Nothing needs you."</p> })}
+        </section>
+    }
+    .into_any()
+}
+
+fn alert_row((subject, level): (AlertSubject, Level), alerts: Memo<Vec<Alert>>) -> AnyView {
+    let Dismissed(dismissed) = expect_context();
+    let key = subject.clone();
+    let alert = Memo::new(move |_| alerts.with(|all| all.iter().find(|a| a.subject == key).cloned()));
+    let text = move |part: fn(&Alert) -> String| Signal::derive(move || alert.with(|a| a.as_ref().map(part).unwrap_or_default()));
+    let title = text(|a| a.title.clone());
+    let left = move || alert.with(|a| a.as_ref().and_then(|a| a.time_left_ms)).map(format::span);
+    let dismiss = move |_| dismissed.update(|all| {
+        all.retain(|(other, _)| *other != subject);
+        all.push((subject.clone(), level));
+    });
+    view! {
+        <li class="alert" data-level=level.as_str()>
+            <LevelIcon level />
+            <b class="alert-title"><span class="vh">{format::level(level)}": "</span>{title}</b>
+            {move || left().map(|left| view! { <span class="alert-left"><Icon name="clock" />{left}</span> })}
+            <span class="alert-text">{text(|a| a.message.clone())}</span>
+            <button
+                class="icon-btn bare"
+                type="button"
+                aria-label=move || format!("Dismiss: {}", title.get())
+                on:click=dismiss
+            >
+                <Icon name="close" />
+            </button>
+        </li>
+    }
+    .into_any()
+}
+
+/// Says level changes to screen readers: politely, and at most once in [`ANNOUNCE_EVERY`]. What
+/// happens in between is summed up by the worst alert standing then.
+#[component]
+pub(crate) fn Announcer() -> impl IntoView {
+    let alerts = Dismissed::open();
+    let worst = Memo::new(move |_| alerts.with(|all| all.first().map(|a| (a.level, a.title.clone(), a.subject.clone()))));
+    let said = RwSignal::new(String::new());
+    let waiting = StoredValue::new(false);
+    let say = move || {
+        let text = worst.with_untracked(|w| w.as_ref().map(|(level, title, _)| format!("{}: {title}", format::level(*level))));
+        if let Some(text) = text.filter(|text| said.with_untracked(|said| said != text)) {
+            said.set(text);
+        }
+    };
+    Effect::new(move |first: Option<()>| {
+        worst.track();
+        if first.is_some() && !waiting.get_value() {
+            waiting.set_value(true);
+            say();
+            set_timeout(
+                move || {
+                    waiting.set_value(false);
+                    say();
+                },
+                ANNOUNCE_EVERY,
+            );
+        }
+    });
+    view! { <p class="vh" role="status" aria-live="polite">{said}</p> }
+}

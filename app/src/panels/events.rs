@@ -1,0 +1,85 @@
+//! Events: the newest lines of the log. The list holds still under the pointer, so that a line can
+//! be read to its end.
+
+use dashboard_core::event::Seq;
+use dashboard_core::format;
+use dashboard_core::level::Level;
+use dashboard_core::state::LogLine;
+use leptos::prelude::*;
+
+use super::figures;
+use crate::feed::Store;
+use crate::ui::Filters;
+
+/// Most lines shown.
+const MAX_LINES: usize = 60;
+const KINDS: &[(&str, &str)] =
+    &[("", "All"), ("session:", "Tokens"), ("quota:", "Quota"), ("context:", "Context"), ("health:", "Health")];
+
+/// The panel.
+#[component]
+pub(crate) fn EventsPanel() -> impl IntoView {
+    let store = expect_context::<Store>();
+    let kind = RwSignal::new(KINDS[0].0);
+    // The newest line when the pointer came; later ones wait.
+    let held = RwSignal::new(None::<Seq>);
+    let initial = store.state.with_untracked(|state| state.seq);
+    let per_min = figures(|state, now| state.events_per_min(now));
+    let lines = figures(move |state, _| {
+        let (kind, held) = (kind.get(), held.get());
+        let shown = |line: &&LogLine| line.kind.starts_with(kind) && held.is_none_or(|held| line.seq <= held);
+        state.log.iter().rev().filter(shown).take(MAX_LINES).cloned().collect::<Vec<_>>()
+    });
+    let waiting = figures(move |state, _| {
+        let (kind, Some(held)) = (kind.get(), held.get()) else { return 0 };
+        state.log.iter().rev().take_while(|line| line.seq > held).filter(|line| line.kind.starts_with(kind)).count()
+    });
+    let hold = move || held.set(Some(store.state.with_untracked(|state| state.seq)));
+    let release = move || held.set(None);
+    view! {
+        <section class="card events" aria-labelledby="h-events">
+            <header class="card-head">
+                <h2 class="card-title" id="h-events">"Events"</h2>
+                <span class="card-sub">{per_min}" / min"</span>
+                <Filters label="Kind of events" options=KINDS chosen=kind />
+            </header>
+            {move || {
+                (waiting.get() > 0).then(|| view! {
+                    <button class="btn sm primary new-events" type="button" on:click=move |_| release()>
+                        "+"{waiting}" new"
+                    </button>
+                })
+            }}
+            <ol
+                class="event-list"
+                data-list="events"
+                tabindex="0"
+                aria-label="Events, newest first"
+                on:mouseenter=move |_| hold()
+                on:mouseleave=move |_| release()
+                on:focus=move |_| hold()
+                on:blur=move |_| release()
+            >
+                <For each=move || lines.get() key=|line| line.seq let:line>
+                    {event_row(&line, initial)}
+                </For>
+            </ol>
+        </section>
+    }
+    .into_any()
+}
+
+fn event_row(line: &LogLine, initial: Seq) -> AnyView {
+    let store = expect_context::<Store>();
+    let time = store.state.with_untracked(|state| format::clock_s(&state.zone, line.at));
+    let level = (line.level > Level::Healthy).then(|| line.level.as_str());
+    view! {
+        <li class="event" class:fresh=line.seq > initial data-event-type=line.kind.clone() data-level=level>
+            <time datetime=line.at.to_string()>{time}</time>
+            <span class="event-type"><i class="swatch"></i>{line.kind.clone()}</span>
+            <span class="event-subject">{line.subject.clone()}</span>
+            <span class="event-change">{line.change.clone()}</span>
+        </li>
+    }
+    .into_any()
+}

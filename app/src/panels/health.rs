@@ -1,0 +1,63 @@
+//! Health: the parts of the dashboard, and what became of every line it read.
+
+use dashboard_core::event::{ComponentHealth, IngestUpdate};
+use leptos::prelude::*;
+
+use super::figures;
+use crate::site::Site;
+use crate::ui::{Figure, LevelIcon, Verdict, metric};
+
+/// The strip at the foot of the page.
+#[component]
+pub(crate) fn HealthPanel() -> impl IntoView {
+    let health = figures(|state, _| state.health.clone());
+    let level = Signal::derive(move || health.with(|h| Some(h.status.level())));
+    let summary = Signal::derive(move || {
+        let (healthy, all) = health.with(|h| h.healthy_count());
+        format!("{healthy} of {all} healthy")
+    });
+    let part = |(name, part): (&String, &ComponentHealth)| {
+        let level = part.status.level();
+        view! {
+            <li data-level=level.as_str()>
+                <LevelIcon level />
+                <b>{name.clone()}</b>
+                {part.message.clone()}
+            </li>
+        }
+    };
+    view! {
+        <section class="card health" aria-labelledby="h-health">
+            <h2 class="card-title" id="h-health">"Health"</h2>
+            <Verdict level text=summary />
+            <ul class="components">
+                {move || health.with(|h| h.components.iter().map(part).collect_view())}
+            </ul>
+            {audit()}
+        </section>
+    }
+    .into_any()
+}
+
+/// What was read and what became of it. Refused lines lead to their list.
+pub(crate) fn audit() -> AnyView {
+    let href = expect_context::<Site>().href("/health-report");
+    let ingest = figures(|state, _| state.ingest.clone());
+    let count = move |of: fn(&IngestUpdate) -> u64| Signal::derive(move || Figure::exact(ingest.with(of)));
+    let clients = figures(|state, _| Figure::exact(state.health.clients));
+    let rejected = move || {
+        let figure = metric("ingest.rejected_lines", count(|i| i.rejected_lines));
+        let some = ingest.with(|i| i.rejected_lines > 0);
+        if some { view! { <a href=href.clone()>{figure}</a> }.into_any() } else { figure }
+    };
+    view! {
+        <dl class="audit">
+            <div><dt>"pages"</dt><dd>{metric("clients", clients.into())}</dd></div>
+            <div><dt>"lines"</dt><dd>{metric("ingest.lines", count(|i| i.lines))}</dd></div>
+            <div><dt>"responses"</dt><dd>{metric("ingest.responses", count(|i| i.responses))}</dd></div>
+            <div><dt>"rejected"</dt><dd>{rejected}</dd></div>
+            <div><dt>"unpriced"</dt><dd>{metric("ingest.unpriced", count(|i| i.unpriced))}</dd></div>
+        </dl>
+    }
+    .into_any()
+}

@@ -1,0 +1,482 @@
+//! Quota: how much of each limit is used, when it is reset, and who used it.
+
+use dashboard_core::event::{Provenance, QuotaShare};
+use dashboard_core::format;
+use dashboard_core::level::Level;
+use dashboard_core::record::LimitWindow;
+use dashboard_core::state::{DashboardState, QuotaWindow};
+use dashboard_core::time::{DAY_MS, Timestamp};
+use leptos::prelude::*;
+
+use super::figures;
+use crate::ui::chart::{self, Scale, Tick, XTicks, YTicks};
+use crate::ui::{AsTable, Figure, Icon, LevelChip, Meter, Pick, ProvenanceChip, Rows, Verdict, metric};
+
+/// Colours there are for projects; the rest share the neutral one.
+const SERIES: usize = 6;
+
+/// What a window's card says.
+#[derive(Clone, Debug, PartialEq)]
+struct Window {
+    percent_known: bool,
+    percent: Figure,
+    used: Figure,
+    limit: Figure,
+    resets: Figure,
+    resets_long: String,
+    provenance: &'static str,
+    source: &'static str,
+    source_text: String,
+    level: Level,
+    class: &'static str,
+    fill: Option<f64>,
+    even: Option<f64>,
+    verdict: String,
+    verdict_level: Option<Level>,
+}
+
+impl Window {
+    fn of(state: &DashboardState, window: LimitWindow, now: Timestamp) -> Self {
+        let main = window == LimitWindow::FiveHour;
+        let Some(quota) = state.window(window) else {
+            return Self {
+                percent_known: false,
+                percent: Figure::unknown(),
+                used: Figure::unknown(),
+                limit: Figure::unknown(),
+                resets: Figure::unknown(),
+                resets_long: String::new(),
+                provenance: "",
+                source: "estimated",
+                source_text: "no data yet".to_owned(),
+                level: Level::Healthy,
+                class: "meter",
+                fill: None,
+                even: None,
+                verdict: "nothing used yet".to_owned(),
+                verdict_level: None,
+            };
+        };
+        let at = &quota.now;
+        let left = quota.ms_to_reset(now);
+        let (resets, resets_long) = match (at.reset_time, left) {
+            (Some(_), Some(left)) if main => (format::span(left), String::new()),
+            (Some(reset), Some(left)) => {
+                (format::clock_day(&state.zone, reset, now), format!(" · {}", format::span(left)))
+            }
+            _ if main => ("no window open".to_owned(), String::new()),
+            _ => ("last 7 days".to_owned(), String::new()),
+        };
+        let known = at.percent.is_some();
+        let verdict = if known || main {
+            quota.verdict(now)
+        } else {
+            format!("{} tokens used", format::tokens(at.used))
+        };
+        Self {
+            percent_known: known,
+            percent: Figure::percent_number(at.percent),
+            used: Figure::tokens(Some(at.used)),
+            limit: Figure::tokens(at.limit),
+            resets: Figure::instant(at.reset_time, resets),
+            resets_long,
+            provenance: at.provenance.as_str(),
+            source: if quota.is_outdated(now) { "outdated" } else { at.provenance.as_str() },
+            source_text: source_text(quota, now),
+            level: at.status,
+            class: match (at.blocked, main) {
+                (true, true) => "meter thick blocked",
+                (false, true) => "meter thick",
+                (true, false) => "meter blocked",
+                (false, false) => "meter",
+            },
+            fill: at.percent,
+            even: known.then(|| quota.even_pace_percent(now)).flatten(),
+            verdict,
+            verdict_level: (!main && known).then_some(at.status),
+        }
+    }
+}
+
+/// `official · 12 s ago`; an estimate is always of now.
+fn source_text(quota: &QuotaWindow, now: Timestamp) -> String {
+    let word = quota.now.provenance.as_str();
+    match quota.now.provenance {
+        Provenance::Official => format!("{word} · {} ago", format::span(now.ms_since(quota.now.as_of))),
+        Provenance::Estimated | Provenance::Simulated => word.to_owned(),
+    }
+}
+
+/// The curve of the chosen window.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Chart {
+    level: &'static str,
+    summary: String,
+    head: String,
+    sub: String,
+    line: String,
+    area: String,
+    even: Option<String>,
+    now: Option<(f64, f64, String)>,
+    y_ticks: Vec<Tick>,
+    x_ticks: Vec<Tick>,
+    table: Rows,
+}
+
+impl Chart {
+    #[allow(clippy::too_many_lines)] // one chart, top to bottom
+    fn of(state: &DashboardState, window: LimitWindow, now: Timestamp) -> Self {
+        let Some(quota) = state.window(window) else {
+            return Self {
+                level: "unknown",
+                summary: "Nothing is known of this limit yet".to_owned(),
+                head: format::UNKNOWN.to_owned(),
+                sub: "nothing used yet".to_owned(),
+                ..Self::default()
+            };
+        };
+        let at = &quota.now;
+        let known = at.percent.is_some();
+        let value = |percent: Option<f64>, used: f64| if known { percent } else { Some(used) };
+        let points: Vec<chart::Point> = quota
+            .points
+            .iter()
+            .filter_map(|p| Some((p.minute.start().unix_ms() as f64, value(p.percent, p.used.0 as f64)?)))
+            .collect();
+        let first = at.starts_at.map_or_else(|| points.first().map_or(now.unix_ms() as f64, |p| p.0), ms);
+        let last = at.reset_time.map_or_else(|| ms(now), ms);
+        let peak = points.iter().fold(0.0, |max: f64, p| max.max(p.1));
+        let steps = chart::value_ticks(if known { 100.0 } else { peak }, 4);
+        let steps = if known { vec![0.0, 25.0, 50.0, 75.0, 100.0] } else { steps };
+        let scale = Scale { x: (first, last), top: steps.last().copied().unwrap_or(100.0) };
+        let line = chart::line(&scale, &points);
+        let (from, to) = (points.first().map_or(first, |p| p.0), points.last().map_or(first, |p| p.0));
+
+        let amount = |y: f64| if known { format::percent(y) } else { tokens(y) };
+        let y_ticks = steps
+            .iter()
+            .map(|&y| {
+                let label = if known && y > 0.0 && y < 100.0 { format!("{y:.0}") } else { amount(y) };
+                let class = match y {
+                    0.0 => "base",
+                    y if known && y >= 100.0 => "limit",
+                    _ => "",
+                };
+                let label = if y == 0.0 { "0".to_owned() } else { label };
+                Tick { percent: scale.y_percent(y), label, class }
+            })
+            .collect();
+        let clock = |at: i64| {
+            let at = Timestamp::from_unix_ms(at);
+            if last - first > DAY_MS as f64 { format::day(state.zone.day(at)) } else { format::clock(&state.zone, at) }
+        };
+        let end = match at.reset_time {
+            Some(reset) => format!("{} reset", format::clock_day(&state.zone, reset, now)),
+            None => "now".to_owned(),
+        };
+        let offset = i64::from(state.zone.offset_s(now)) * 1000;
+        let ticks = chart::time_ticks(whole(first), whole(last), offset, 7);
+        let x_ticks = chart::time_labels(&scale, &ticks, clock, (last, end.clone()), 14.0);
+
+        let now_value = value(at.percent, at.used.0 as f64).unwrap_or_default();
+        let now_at = points.last().map(|&(x, y)| {
+            (scale.x_percent(x), scale.y_percent(y), format!("now {}", amount(now_value)))
+        });
+        let since = format::clock_day(&state.zone, Timestamp::from_unix_ms(whole(first)), now);
+        let (head, sub) = match quota.ms_to_reset(now) {
+            Some(left) if known => (format::span(left), format!("to the reset, {}", quota.verdict(now))),
+            _ if known => (format::percent(now_value), quota.verdict(now)),
+            _ => (format!("{} tokens", format::tokens(at.used)), format!("used since {since}, limit unknown")),
+        };
+        let even = quota.even_pace_percent(now).filter(|_| known);
+        let summary = match even {
+            Some(even) => format!(
+                "{} of the {} limit used at {}, an even pace would be {}",
+                amount(now_value),
+                format::window(window),
+                format::clock(&state.zone, now),
+                format::percent(even)
+            ),
+            None => format!("{} used since {since}", amount(now_value)),
+        };
+        let row = |&(x, y): &chart::Point| {
+            vec![format::clock_day(&state.zone, Timestamp::from_unix_ms(whole(x)), now), amount(y)]
+        };
+        Self {
+            level: if known { at.status.as_str() } else { "unknown" },
+            summary,
+            head,
+            sub,
+            area: chart::under(&scale, &line, from, to),
+            line,
+            even: even.map(|_| "M0 100L1000 0".to_owned()),
+            now: now_at,
+            y_ticks,
+            x_ticks,
+            table: Rows { head: vec!["Time", "Used"], body: points.iter().rev().map(row).collect() },
+        }
+    }
+}
+
+fn ms(at: Timestamp) -> f64 {
+    at.unix_ms() as f64
+}
+
+#[allow(clippy::cast_possible_truncation)] // milliseconds of this century
+fn whole(ms: f64) -> i64 {
+    ms as i64
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a tick of a count
+fn tokens(count: f64) -> String {
+    format::tokens(dashboard_core::units::Tokens(count as u64))
+}
+
+/// One part of the strip of who used the window.
+#[derive(Clone, Debug, PartialEq)]
+struct Share {
+    label: String,
+    percent: f64,
+    series: usize,
+    striped: bool,
+}
+
+/// A project's colour: given when first seen, kept for as long as the page is open.
+fn series_of(known: &mut Vec<String>, project: &str) -> usize {
+    let at = known.iter().position(|name| name == project).unwrap_or_else(|| {
+        known.push(project.to_owned());
+        known.len() - 1
+    });
+    if at < SERIES { at + 1 } else { 0 }
+}
+
+fn shares(used_by: &[QuotaShare], known: &mut Vec<String>) -> Vec<Share> {
+    let mut parts = Vec::new();
+    for share in used_by {
+        let series = series_of(known, &share.project);
+        let mut part = |label: String, percent: f64, striped: bool| {
+            if percent > 0.0 {
+                parts.push(Share { label, percent, series, striped });
+            }
+        };
+        part(share.project.clone(), share.own_percent, false);
+        part(format!("{} subagents", share.project), share.agents_percent, true);
+    }
+    parts
+}
+
+/// The panel.
+#[component]
+pub(crate) fn QuotaPanel() -> impl IntoView {
+    let chosen = RwSignal::new(LimitWindow::FiveHour);
+    let plan = figures(|state, _| state.plan.clone());
+    let windows = figures(|state, _| {
+        let known = |window: &LimitWindow| *window != LimitWindow::SevenDayOpus || state.window(*window).is_some();
+        let all = [LimitWindow::FiveHour, LimitWindow::SevenDay, LimitWindow::SevenDayOpus];
+        all.into_iter().filter(known).collect::<Vec<_>>()
+    });
+    let even = figures(move |state, _| state.window(chosen.get()).is_some_and(|quota| quota.now.percent.is_some()));
+    let chart = figures(move |state, now| Chart::of(state, chosen.get(), now));
+    view! {
+        <section class="card quota" aria-labelledby="h-quota">
+            <header class="card-head">
+                <h2 class="card-title" id="h-quota">"Quota"</h2>
+                {move || plan.get().map(|plan| view! { <span class="chip">{plan}</span> })}
+                <div class="card-tools legend">
+                    <span><i class="key"></i>"used"</span>
+                    {move || even.get().then(|| view! { <span><i class="key dotted"></i>"even pace"</span> })}
+                    <AsTable caption="Quota over time" rows=chart.pick(|c| c.table.clone()) />
+                </div>
+            </header>
+            <div class="quota-body">
+                <fieldset class="windows">
+                    <legend class="vh">"Window shown in the chart"</legend>
+                    {move || windows.get().into_iter().map(|window| window_card(window, chosen)).collect_view()}
+                </fieldset>
+                {chart_view(chart)}
+            </div>
+            {used_by(chosen)}
+        </section>
+    }
+    .into_any()
+}
+
+/// The names of a window's figures in the page's contract.
+struct Hooks {
+    percent: &'static str,
+    used: &'static str,
+    limit: &'static str,
+    resets_at: &'static str,
+    provenance: &'static str,
+}
+
+fn hooks(window: LimitWindow) -> Hooks {
+    macro_rules! hooks {
+        ($name:literal) => {
+            Hooks {
+                percent: concat!("quota.", $name, ".percent"),
+                used: concat!("quota.", $name, ".used"),
+                limit: concat!("quota.", $name, ".limit"),
+                resets_at: concat!("quota.", $name, ".resets_at"),
+                provenance: concat!("quota.", $name, ".provenance"),
+            }
+        };
+    }
+    match window {
+        LimitWindow::FiveHour => hooks!("five_hour"),
+        LimitWindow::SevenDay => hooks!("seven_day"),
+        LimitWindow::SevenDayOpus => hooks!("seven_day_opus"),
+    }
+}
+
+fn window_card(window: LimitWindow, chosen: RwSignal<LimitWindow>) -> AnyView {
+    let main = window == LimitWindow::FiveHour;
+    let name = match window {
+        LimitWindow::FiveHour => "5-hour window",
+        LimitWindow::SevenDay => "Weekly · all models",
+        LimitWindow::SevenDayOpus => "Weekly · Opus",
+    };
+    let hooks = hooks(window);
+    let card = figures(move |state, now| Window::of(state, window, now));
+    let level = card.pick(|w| w.level);
+    let known = card.pick(|w| w.percent_known);
+    let provenance = card.pick(|w| w.provenance.to_owned());
+    view! {
+        <label class="window" class:main=main data-level=move || known.get().then(|| level.get().as_str())>
+            <input
+                class="vh"
+                type="radio"
+                name="window"
+                prop:checked=move || chosen.get() == window
+                checked=main
+                on:change=move |_| chosen.set(window)
+            />
+            <span class="window-name">{name}</span>
+            <ProvenanceChip
+                source=card.pick(|w| w.source)
+                text=card.pick(|w| w.source_text.clone())
+                metric=(hooks.provenance, provenance)
+            />
+            <span class="hero">
+                <span class="value">{metric(hooks.percent, card.pick(|w| w.percent.clone()))}</span>
+                {move || known.get().then(|| view! { <span class="unit">"%"</span> })}
+            </span>
+            {move || (main && known.get()).then(|| view! { <LevelChip level /> })}
+            <span class=move || if main && !known.get() { "used" } else { "vh" }>
+                <b>{metric(hooks.used, card.pick(|w| w.used.clone()))}</b>
+                " tokens used"
+                <span class="vh">", limit "{metric(hooks.limit, card.pick(|w| w.limit.clone()))}</span>
+            </span>
+            <Meter
+                label=format!("{name} used")
+                percent=card.pick(|w| w.fill)
+                tick=card.pick(|w| w.even)
+                text=card.pick(|w| w.fill.map_or_else(String::new, format::percent))
+                class=card.pick(|w| w.class)
+            />
+            <Verdict level=card.pick(|w| w.verdict_level) text=card.pick(|w| w.verdict.clone()) />
+            <span class="reset">
+                <Icon name="reset" />
+                <span class="vh">"reset "</span>
+                {metric(hooks.resets_at, card.pick(|w| w.resets.clone()))}
+                <span class="long">{card.pick(|w| w.resets_long.clone())}</span>
+            </span>
+        </label>
+    }
+    .into_any()
+}
+
+fn chart_view(chart: Memo<Chart>) -> AnyView {
+    let now = chart.pick(|c| c.now.clone());
+    let at = move || now.with(|now| now.as_ref().map(|(x, y, _)| format!("--x:{x:.1}%;--y:{y:.1}%")));
+    let stem = move || {
+        now.with(|now| {
+            now.as_ref().map(|(x, y, _)| format!("--x:{x:.1}%;inset-block-start:auto;block-size:{y:.1}%"))
+        })
+    };
+    view! {
+        <div class="chart quota-chart" data-level=chart.pick(|c| c.level)>
+            <div class="plot" role="img" aria-label=chart.pick(|c| c.summary.clone())>
+                <YTicks ticks=chart.pick(|c| c.y_ticks.clone()) />
+                <svg viewBox="0 0 1000 100" preserveAspectRatio="none" aria-hidden="true">
+                    <path class="even" d=chart.pick(|c| c.even.clone())></path>
+                    <path class="area" fill="url(#fade)" d=chart.pick(|c| c.area.clone())></path>
+                    <path class="line" d=chart.pick(|c| c.line.clone())></path>
+                </svg>
+                <span class="vline" hidden=move || now.with(Option::is_none) style=stem></span>
+                <span class="dot now" hidden=move || now.with(Option::is_none) style=at></span>
+                <span
+                    class="callout"
+                    class:flip=move || now.with(|now| now.as_ref().is_some_and(|(x, ..)| *x < 25.0))
+                    style=at
+                >
+                    {move || now.with(|now| now.as_ref().map(|(_, _, text)| text.clone()))}
+                </span>
+                <span class="headline">
+                    <b>{chart.pick(|c| c.head.clone())}</b>
+                    {chart.pick(|c| c.sub.clone())}
+                </span>
+                <XTicks ticks=chart.pick(|c| c.x_ticks.clone()) />
+            </div>
+        </div>
+    }
+    .into_any()
+}
+
+fn used_by(chosen: RwSignal<LimitWindow>) -> AnyView {
+    let seen = StoredValue::new(Vec::new());
+    let parts = figures(move |state, _| {
+        let used_by = state.window(chosen.get()).map(|quota| quota.now.used_by.as_slice()).unwrap_or_default();
+        seen.try_update_value(|seen| shares(used_by, seen)).unwrap_or_default()
+    });
+    let summary = move || {
+        let text = |p: &Share| format!("{} {}", p.label, format::percent_1(p.percent));
+        parts.with(|parts| parts.iter().map(text).collect::<Vec<_>>().join(", "))
+    };
+    let bar = |part: &Share| {
+        view! {
+            <i class:striped=part.striped data-series=part.series style=format!("--w:{:.2}%", part.percent)></i>
+        }
+    };
+    let entry = |part: &Share| {
+        view! {
+            <li>
+                <i class="swatch" class:striped=part.striped data-series=part.series></i>
+                {part.label.clone()}
+                <b class="num">{format!("{:.1}", part.percent)}</b>
+            </li>
+        }
+    };
+    view! {
+        <div class="used-by">
+            <div class="used-by-head">
+                <h3>"Used by "<span class="muted">"· % of the window’s tokens"</span></h3>
+            </div>
+            <div class="share" role="img" aria-label=move || format!("Used by: {}", summary())>
+                {move || parts.with(|parts| parts.iter().map(bar).collect_view())}
+            </div>
+            <ul class="legend">{move || parts.with(|parts| parts.iter().map(entry).collect_view())}</ul>
+        </div>
+    }
+    .into_any()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_keeps_its_colour_when_the_ranking_changes() {
+        let share = |project: &str, own, agents| QuotaShare {
+            project: project.to_owned(),
+            own_percent: own,
+            agents_percent: agents,
+        };
+        let mut seen = Vec::new();
+        let before = shares(&[share("a", 60.0, 20.0), share("b", 20.0, 0.0)], &mut seen);
+        let drawn: Vec<_> = before.iter().map(|p| (p.label.as_str(), p.series, p.striped)).collect();
+        assert_eq!(drawn, [("a", 1, false), ("a subagents", 1, true), ("b", 2, false)]);
+        let after = shares(&[share("b", 70.0, 0.0), share("a", 30.0, 0.0)], &mut seen);
+        assert_eq!(after.iter().map(|p| p.series).collect::<Vec<_>>(), [2, 1]);
+    }
+}

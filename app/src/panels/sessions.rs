@@ -1,0 +1,371 @@
+//! Active sessions, their subagents, and today's ended ones.
+
+use dashboard_core::event::{AgentTokens, SessionPhase};
+use dashboard_core::format;
+use dashboard_core::ids::SessionId;
+use dashboard_core::level::Level;
+use dashboard_core::state::{DashboardState, Session};
+use dashboard_core::time::{Minute, Timestamp};
+use leptos::prelude::*;
+
+use super::{figures, focus, model_family, model_mark, model_name, phase_mark, session_figures};
+use crate::feed::Store;
+use crate::site::Site;
+use crate::ui::chart::{Spark, SparkLine};
+use crate::ui::{Figure, Icon, LevelIcon, Meter, Pick, metric};
+
+/// Minutes in a row's small chart.
+const SPARK_MINUTES: i64 = 30;
+/// Most subagents listed under a session; the rest are counted.
+const AGENTS_SHOWN: usize = 6;
+
+/// What the rows are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Column {
+    Project,
+    Tokens,
+    Cost,
+    Rate,
+    Last,
+}
+
+/// Column and direction; most tokens first until the user says otherwise.
+type Order = (Column, bool);
+
+fn ordered(state: &DashboardState, active: bool, (column, descending): Order, now: Timestamp) -> Vec<SessionId> {
+    let mut sessions = state.sessions_by_tokens(active);
+    match column {
+        Column::Project => sessions.sort_by(|a, b| a.project.cmp(&b.project)),
+        Column::Tokens => sessions.sort_by_key(|s| s.usage.total()),
+        Column::Cost => sessions.sort_by_key(|s| s.cost.priced),
+        Column::Rate => sessions.sort_by_key(|s| s.rate_per_min(now)),
+        Column::Last => sessions.sort_by_key(|s| s.last_activity),
+    }
+    if descending {
+        sessions.reverse();
+    }
+    sessions.into_iter().map(|session| session.id.clone()).collect()
+}
+
+/// A session's row.
+#[derive(Clone, Debug, PartialEq)]
+struct Row {
+    phase: SessionPhase,
+    project: String,
+    detail: String,
+    family: &'static str,
+    model: String,
+    fill: Option<f64>,
+    fill_text: String,
+    compact_at: Option<f64>,
+    level: Level,
+    tokens: String,
+    cost: String,
+    spark: Spark,
+    rate: String,
+    quiet: bool,
+    agents: Option<String>,
+    last: String,
+    running: Vec<AgentRow>,
+    more: usize,
+}
+
+/// A subagent's row.
+#[derive(Clone, Debug, PartialEq)]
+struct AgentRow {
+    name: String,
+    family: &'static str,
+    model: String,
+    tokens: String,
+    cost: String,
+    rate: String,
+    last: String,
+}
+
+impl Row {
+    fn of(session: &Session, now: Timestamp) -> Self {
+        let whole = Minute(now.minute().0 - 1);
+        let series = session.minute_series(Minute(whole.0 - SPARK_MINUTES + 1), whole);
+        let values: Vec<f64> = series.iter().map(|m| m.total().0 as f64).collect();
+        let rate = session.rate_per_min(now);
+        let (running, all) = session.agents_running(now);
+        let context = session.context.as_ref();
+        let fill = context.and_then(|context| context.now.percent);
+        let agents = session.running_agents(now);
+        Self {
+            phase: session.phase,
+            project: session.project.clone(),
+            detail: session.branch.clone().unwrap_or_else(|| format::short_id(session.id.as_str()).to_owned()),
+            family: model_family(session.model.as_ref()),
+            model: model_name(session.model.as_ref()),
+            fill,
+            fill_text: fill.map_or_else(|| format::UNKNOWN.to_owned(), format::percent),
+            compact_at: context.map(dashboard_core::state::ContextWindow::compact_at_percent),
+            level: session.context_level(),
+            tokens: format::tokens(session.usage.total()),
+            cost: format::cost(&session.cost),
+            spark: Spark::of(&values),
+            rate: format::tokens(rate),
+            quiet: rate.0 == 0,
+            agents: (all > 0).then(|| format!("{running} / {all}")),
+            last: format::span(now.ms_since(session.last_activity)),
+            more: agents.len().saturating_sub(AGENTS_SHOWN),
+            running: agents.into_iter().take(AGENTS_SHOWN).map(|agent| AgentRow::of(agent, now)).collect(),
+        }
+    }
+}
+
+impl AgentRow {
+    fn of(agent: &AgentTokens, now: Timestamp) -> Self {
+        Self {
+            name: agent.agent_type.clone().unwrap_or_else(|| format::short_id(agent.id.as_str()).to_owned()),
+            family: model_family(agent.model.as_ref()),
+            model: model_name(agent.model.as_ref()),
+            tokens: format::tokens(agent.total),
+            cost: format::cost(&agent.cost),
+            rate: format::tokens(agent.rate),
+            last: format::span(now.ms_since(agent.last_activity)),
+        }
+    }
+}
+
+/// The head and foot of the table.
+#[derive(Clone, Debug, PartialEq)]
+struct Totals {
+    active: Figure,
+    working: usize,
+    ended: usize,
+    tokens: String,
+    cost: String,
+    rate: String,
+    agents: String,
+}
+
+impl Totals {
+    fn of(state: &DashboardState, now: Timestamp) -> Self {
+        let totals = state.session_totals(now);
+        Self {
+            active: Figure::exact(totals.active as u64),
+            working: totals.working,
+            ended: state.sessions.len() - totals.active,
+            tokens: format::tokens(totals.tokens),
+            cost: format::cost(&totals.cost),
+            rate: format::tokens(totals.rate),
+            agents: format!("{} / {}", totals.agents.0, totals.agents.1),
+        }
+    }
+}
+
+/// The panel.
+#[component]
+pub(crate) fn SessionsPanel() -> impl IntoView {
+    let active = RwSignal::new(true);
+    let order = RwSignal::new((Column::Tokens, true));
+    let totals = figures(Totals::of);
+    let rows = figures(move |state, now| ordered(state, active.get(), order.get(), now));
+    let picked = focus();
+    let pressed = move |is: bool| if active.get() == is { "true" } else { "false" };
+    let head = move |column: Column, class: &'static str, name: &'static str| {
+        let sort = move || match order.get() {
+            (by, true) if by == column => "descending",
+            (by, false) if by == column => "ascending",
+            _ => "none",
+        };
+        let turn = move |_| order.update(|(by, down)| (*by, *down) = (column, *by != column || !*down));
+        view! {
+            <th scope="col" class=class aria-sort=sort>
+                <button type="button" on:click=turn>{name}</button>
+            </th>
+        }
+    };
+    view! {
+        <section class="card sessions" aria-labelledby="h-sessions">
+            <header class="card-head">
+                <h2 class="card-title" id="h-sessions">
+                    {move || if active.get() { "Active sessions" } else { "Ended today" }}
+                </h2>
+                <span class="card-sub">
+                    {metric("sessions.active", totals.pick(|t| t.active.clone()))} " open · "
+                    {move || totals.with(|t| t.working)} " working"
+                </span>
+                <div class="card-tools filters" role="group" aria-label="Which sessions">
+                    <button
+                        class="filter"
+                        type="button"
+                        aria-pressed=move || pressed(true)
+                        on:click=move |_| active.set(true)
+                    >
+                        "Active "{totals.pick(|t| t.active.text.clone())}
+                    </button>
+                    <button
+                        class="filter"
+                        type="button"
+                        aria-pressed=move || pressed(false)
+                        on:click=move |_| active.set(false)
+                    >
+                        "Ended today "{move || totals.with(|t| t.ended)}
+                    </button>
+                </div>
+            </header>
+            <table class="table">
+                <caption class="vh">{move || if active.get() { "Active sessions" } else { "Sessions ended today" }}</caption>
+                <thead>
+                    <tr>
+                        <th scope="col" class="c-state">"State"</th>
+                        {head(Column::Project, "c-project", "Project")}
+                        <th scope="col" class="c-model"><span class="model-name">"Model"</span></th>
+                        <th scope="col" class="c-context">"Context"</th>
+                        {head(Column::Tokens, "c-tokens n", "Tokens")}
+                        {head(Column::Cost, "c-cost n", "Cost")}
+                        {head(Column::Rate, "c-rate", "Tokens / min")}
+                        <th scope="col" class="c-agents n">"Subagents"</th>
+                        {head(Column::Last, "c-last n", "Last")}
+                    </tr>
+                </thead>
+                <tbody data-list="sessions">
+                    <For each=move || rows.get() key=SessionId::clone let:id>
+                        {session_row(id, picked)}
+                    </For>
+                </tbody>
+                {foot(totals, active)}
+            </table>
+            {move || {
+                rows.with(Vec::is_empty).then(|| {
+                    let text = if active.get() {
+                        "No active session. Start Claude Code in any folder; it shows up here within a second."
+                    } else {
+                        "No session has ended today."
+                    };
+                    view! { <p class="empty-line">{text}</p> }
+                })
+            }}
+        </section>
+    }
+    .into_any()
+}
+
+fn foot(totals: Memo<Totals>, active: RwSignal<bool>) -> AnyView {
+    view! {
+        <tfoot>
+            <tr hidden=move || !active.get()>
+                <th scope="row" colspan="2">
+                    "Total of "{totals.pick(|t| t.active.text.clone())}" sessions"
+                </th>
+                <td class="c-model"></td>
+                <td class="c-context"></td>
+                <td class="c-tokens n">{totals.pick(|t| t.tokens.clone())}</td>
+                <td class="c-cost n">{totals.pick(|t| t.cost.clone())}</td>
+                <td class="c-rate n">{totals.pick(|t| t.rate.clone())}</td>
+                <td class="c-agents n">{totals.pick(|t| t.agents.clone())}</td>
+                <td class="c-last"></td>
+            </tr>
+        </tfoot>
+    }
+    .into_any()
+}
+
+/// A row and those of its running subagents. Click or Enter shows the session in Context and Tokens.
+fn session_row(id: SessionId, picked: Signal<Option<SessionId>>) -> AnyView {
+    let store = expect_context::<Store>();
+    let href = expect_context::<Site>().session(&id);
+    let known = session_figures(Signal::stored(Some(id.clone())), |_, session, now| Row::of(session, now));
+    // A row outlives its session for a moment when the session is forgotten; it keeps its last figures.
+    let row = Memo::new(move |before: Option<&Option<Row>>| known.get().or_else(|| before.cloned().flatten()));
+    let of = move |part: fn(&Row) -> String| Signal::derive(move || row.with(|r| r.as_ref().map(part).unwrap_or_default()));
+    let model = move || row.with(|r| r.as_ref().map(|r| model_mark(r.family, r.model.clone())));
+    let level = Signal::derive(move || row.with(|r| r.as_ref().map_or(Level::Healthy, |r| r.level)));
+    let fill = Signal::derive(move || row.with(|r| r.as_ref().and_then(|r| r.fill)));
+    let compact_at = Signal::derive(move || row.with(|r| r.as_ref().and_then(|r| r.compact_at)));
+    let spark = Signal::derive(move || row.with(|r| r.as_ref().map(|r| r.spark.clone()).unwrap_or_default()));
+    let quiet = move || row.with(|r| r.as_ref().is_some_and(|r| r.quiet));
+    let value = id.to_string();
+    let is_focus = {
+        let id = id.clone();
+        move || picked.with(|focus| focus.as_ref() == Some(&id)).then_some("true")
+    };
+    let pick = move || store.picked.set(Some(id.clone()));
+    let on_enter = {
+        let pick = pick.clone();
+        move |ev: leptos::ev::KeyboardEvent| {
+            if ev.key() == "Enter" && ev.target() == ev.current_target() {
+                pick();
+            }
+        }
+    };
+    view! {
+        <tr
+            class="session"
+            data-session-id=value
+            tabindex="0"
+            aria-current=is_focus
+            on:click=move |_| pick()
+            on:keydown=on_enter
+        >
+            <td class="c-state">{move || row.with(|r| r.as_ref().map(|r| phase_mark(r.phase)))}</td>
+            <th scope="row" class="c-project">
+                <a href=href>{of(|r| r.project.clone())}</a>
+                <span class="branch">{of(|r| r.detail.clone())}</span>
+            </th>
+            <td class="c-model">{model}</td>
+            <td class="c-context">
+                <span class="fill" data-level=move || (level.get() > Level::Healthy).then(|| level.get().as_str())>
+                    <Meter label="Context used" percent=fill tick=compact_at text=of(|r| r.fill_text.clone()) />
+                    <span class="verdict">
+                        {of(|r| r.fill_text.clone())}
+                        {move || (level.get() > Level::Healthy).then(|| view! { <LevelIcon level /> })}
+                    </span>
+                </span>
+            </td>
+            <td class="c-tokens n">{of(|r| r.tokens.clone())}</td>
+            <td class="c-cost n">{of(|r| r.cost.clone())}</td>
+            <td class="c-rate">
+                <span class="rate">
+                    <SparkLine spark />
+                    <span class:zero=quiet>{of(|r| r.rate.clone())}</span>
+                </span>
+            </td>
+            <td class="c-agents n">
+                {move || row.with(|r| agents_mark(r.as_ref().and_then(|r| r.agents.clone())))}
+            </td>
+            <td class="c-last n">{of(|r| r.last.clone())}</td>
+        </tr>
+        {move || row.with(|r| r.as_ref().map(agent_rows))}
+    }
+    .into_any()
+}
+
+fn agents_mark(agents: Option<String>) -> AnyView {
+    match agents {
+        Some(text) => view! { <span class="model agents"><Icon name="tree" />{text}</span> }.into_any(),
+        None => view! { <span class="muted">{format::UNKNOWN}</span> }.into_any(),
+    }
+}
+
+fn agent_rows(row: &Row) -> AnyView {
+    let last = row.running.len();
+    let more = row.more;
+    let agent = |(i, agent): (usize, &AgentRow)| {
+        view! {
+            <tr class="sub" class:end=more == 0 && i + 1 == last>
+                <td class="c-state"></td>
+                <th scope="row" class="c-project">{agent.name.clone()}</th>
+                <td class="c-model">{model_mark(agent.family, agent.model.clone())}</td>
+                <td class="c-context">"own window"</td>
+                <td class="c-tokens n">{agent.tokens.clone()}</td>
+                <td class="c-cost n">{agent.cost.clone()}</td>
+                <td class="c-rate n">{agent.rate.clone()}</td>
+                <td class="c-agents"></td>
+                <td class="c-last n">{agent.last.clone()}</td>
+            </tr>
+        }
+    };
+    let rest = (more > 0).then(|| {
+        view! {
+            <tr class="sub end">
+                <td class="c-state"></td>
+                <th scope="row" class="c-project" colspan="8">{format!("{more} more")}</th>
+            </tr>
+        }
+    });
+    view! { {row.running.iter().enumerate().map(agent).collect_view()} {rest} }.into_any()
+}

@@ -1,0 +1,274 @@
+//! Tokens: the exact total of a session, how fast it grows, and what it is made of.
+
+use dashboard_core::event::MinuteTokens;
+use dashboard_core::format;
+use dashboard_core::ids::SessionId;
+use dashboard_core::state::{DashboardState, MINUTES_KEPT, Session};
+use dashboard_core::time::{MINUTE_MS, Minute, SECOND_MS, Timestamp};
+use dashboard_core::units::Tokens;
+use leptos::prelude::*;
+
+use super::session_figures;
+use crate::ui::chart::{self, Point, Scale, Tick, XTicks, YTicks};
+use crate::ui::{AsTable, Figure, Pick, Rows, Segments, metric};
+
+/// Most points drawn per series.
+const MAX_POINTS: usize = 121;
+const RANGES: &[(&str, &str)] = &[("30", "30 min"), ("120", "2 h"), ("all", "Session")];
+
+/// Totals of the session.
+#[derive(Clone, Debug, PartialEq)]
+struct Totals {
+    id: Figure,
+    total: Figure,
+    rate: Figure,
+    trend: String,
+    /// Input, cache write, output, cache read: count and share.
+    kinds: [(Figure, String); 4],
+}
+
+impl Totals {
+    fn of(session: &Session, now: Timestamp) -> Self {
+        let (usage, all) = (&session.usage, session.usage.total());
+        let kind = |count: Tokens| {
+            let share = count.percent_of(all).map_or_else(|| format::UNKNOWN.to_owned(), format::percent_1);
+            (Figure::exact(count.0), share)
+        };
+        let trend = session.rate_trend_percent(now).map_or_else(String::new, |change| {
+            let arrow = if change < 0.0 { "↓" } else { "↑" };
+            format!("{arrow} {} vs 10 min ago", format::percent(change.abs()))
+        });
+        Self {
+            id: Figure { text: session.project.clone(), raw: session.id.to_string() },
+            total: Figure::exact(all.0),
+            rate: Figure::tokens(Some(session.rate_per_min(now))),
+            trend,
+            kinds: [kind(usage.input), kind(usage.cache_creation), kind(usage.output), kind(usage.cache_read)],
+        }
+    }
+
+    fn none() -> Self {
+        let unknown = || (Figure::unknown(), format::UNKNOWN.to_owned());
+        Self {
+            id: Figure { text: "no session yet".to_owned(), raw: String::new() },
+            total: Figure::unknown(),
+            rate: Figure::unknown(),
+            trend: String::new(),
+            kinds: [unknown(), unknown(), unknown(), unknown()],
+        }
+    }
+}
+
+/// The two lanes: fresh tokens above, cache reads, which would flatten them, below.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Lanes {
+    fresh_summary: String,
+    reads_summary: String,
+    /// Areas and upper edges of output, cache write, input, from below.
+    fresh: [(String, String); 3],
+    reads: (String, String),
+    /// Heights of the newest values, in percent.
+    dots: Option<(f64, f64)>,
+    fresh_ticks: Vec<Tick>,
+    reads_ticks: Vec<Tick>,
+    x_ticks: Vec<Tick>,
+    table: Rows,
+}
+
+/// The peak minute of every `per` minutes, so that a short burst stays visible.
+fn thin(minutes: &[MinuteTokens]) -> Vec<MinuteTokens> {
+    let per = minutes.len().div_ceil(MAX_POINTS).max(1);
+    minutes.chunks(per).filter_map(|chunk| chunk.iter().max_by_key(|m| m.total()).copied()).collect()
+}
+
+impl Lanes {
+    /// Only whole minutes are drawn: the one in course would read as a fall.
+    fn of(state: &DashboardState, session: &Session, range: &str, now: Timestamp) -> Self {
+        let last = Minute(now.minute().0 - 1);
+        let kept = range.parse().unwrap_or(MINUTES_KEPT);
+        let all = session.minute_series(Minute(last.0 - kept + 1), last);
+        let minutes = thin(&all);
+        let (Some(first), true) = (minutes.first(), minutes.len() > 1) else {
+            return Self {
+                fresh_summary: "No whole minute of this session yet".to_owned(),
+                reads_summary: "No whole minute of this session yet".to_owned(),
+                ..Self::default()
+            };
+        };
+        let x = |minute: Minute| minute.start().unix_ms() as f64;
+        let series = |value: fn(&MinuteTokens) -> Tokens| -> Vec<Point> {
+            minutes.iter().map(|m| (x(m.minute), value(m).0 as f64)).collect()
+        };
+        let peak = |points: &[Point]| points.iter().fold(0.0, |max: f64, point| max.max(point.1));
+        let (output, write, input) = (series(|m| m.output), series(|m| m.output + m.cache_creation), series(MinuteTokens::fresh));
+        let reads = series(|m| m.cache_read);
+        let fresh_steps = chart::value_ticks(peak(&input), 2);
+        let reads_steps = chart::value_ticks(peak(&reads), 1);
+        let span = (x(first.minute), x(last));
+        let fresh = Scale { x: span, top: fresh_steps.last().copied().unwrap_or(1.0) };
+        let low = Scale { x: span, top: reads_steps.last().copied().unwrap_or(1.0) };
+        let base = [(span.0, 0.0), (span.1, 0.0)];
+        let part = |upper: &[Point], lower: &[Point]| (chart::band(&fresh, upper, lower), chart::curve(&fresh, upper));
+
+        let ticks = |scale: &Scale, steps: &[f64]| -> Vec<Tick> { steps.iter().map(|&y| tick(scale, y)).collect() };
+        let clock = |at: i64| format::clock(&state.zone, Timestamp::from_unix_ms(at));
+        let offset = i64::from(state.zone.offset_s(now)) * SECOND_MS;
+        let times = chart::time_ticks(first.minute.0 * MINUTE_MS, last.0 * MINUTE_MS, offset, 6);
+        let height = |scale: &Scale, points: &[Point]| points.last().map_or(0.0, |point| scale.y_percent(point.1));
+        let span_text = format::span((last.0 - first.minute.0 + 1) * MINUTE_MS);
+        let row = |m: &MinuteTokens| {
+            let mut cells = vec![format::clock(&state.zone, m.minute.start())];
+            cells.extend([m.input, m.cache_creation, m.output, m.cache_read].map(|count| format::exact(count.0)));
+            cells
+        };
+        let most = |points: &[Point]| figure(peak(points));
+        Self {
+            fresh_summary: format!("Fresh tokens per minute over {span_text}, at most {}", most(&input)),
+            reads_summary: format!("Cache reads per minute over {span_text}, at most {}", most(&reads)),
+            fresh: [part(&output, &base), part(&write, &output), part(&input, &write)],
+            reads: (chart::band(&low, &reads, &base), chart::curve(&low, &reads)),
+            dots: Some((height(&fresh, &input), height(&low, &reads))),
+            fresh_ticks: ticks(&fresh, &fresh_steps),
+            reads_ticks: ticks(&low, &reads_steps),
+            x_ticks: chart::time_labels(&fresh, &times, clock, (span.1, "now".to_owned()), 9.0),
+            table: Rows {
+                head: vec!["Minute", "Input", "Cache write", "Output", "Cache read"],
+                body: minutes.iter().rev().map(row).collect(),
+            },
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count of tokens
+fn figure(count: f64) -> String {
+    format::tokens(Tokens(count as u64))
+}
+
+fn tick(scale: &Scale, y: f64) -> Tick {
+    Tick { percent: scale.y_percent(y), label: figure(y), class: if y == 0.0 { "base" } else { "" } }
+}
+
+/// The panel, for one session.
+#[component]
+pub(crate) fn TokensPanel(of: Signal<Option<SessionId>>) -> impl IntoView {
+    let range = RwSignal::new(RANGES[0].0);
+    let known = session_figures(of, |_, session, now| Totals::of(session, now));
+    let totals = Memo::new(move |_| known.get().unwrap_or_else(Totals::none));
+    let drawn = session_figures(of, move |state, session, now| Lanes::of(state, session, range.get(), now));
+    let lanes = Memo::new(move |_| drawn.get().unwrap_or_default());
+    view! {
+        <section class="card tokens" aria-labelledby="h-tokens">
+            <header class="card-head">
+                <h2 class="card-title" id="h-tokens">"Tokens"</h2>
+                <span class="card-sub">{metric("session.id", totals.pick(|t| t.id.clone()))}" · session"</span>
+                <div class="card-tools">
+                    <Segments label="Range" options=RANGES chosen=range />
+                    <AsTable caption="Tokens by minute" rows=lanes.pick(|l| l.table.clone()) />
+                </div>
+            </header>
+            <div class="tokens-body">
+                <div class="tokens-total">
+                    <span class="hero">{metric("session.tokens.total", totals.pick(|t| t.total.clone()))}</span>
+                    <p>
+                        <span>
+                            <b>{metric("session.tokens.rate", totals.pick(|t| t.rate.clone()))}</b>
+                            " tokens / min"
+                        </span>
+                        <span class="trend">{totals.pick(|t| t.trend.clone())}</span>
+                    </p>
+                </div>
+                {kinds(totals)}
+                {lanes_view(lanes)}
+            </div>
+        </section>
+    }
+    .into_any()
+}
+
+fn kinds(totals: Memo<Totals>) -> AnyView {
+    let row = |i: usize, kind: &'static str, label: &'static str, hook: &'static str| {
+        view! {
+            <tr>
+                <th scope="row"><i class="swatch" data-kind=kind></i>{label}</th>
+                <td class="num">
+                    {metric(hook, Signal::derive(move || totals.with(|t| t.kinds[i].0.clone())))}
+                </td>
+                <td>{move || totals.with(|t| t.kinds[i].1.clone())}</td>
+            </tr>
+        }
+    };
+    view! {
+        <table class="kinds">
+            <caption class="vh">"Tokens by kind"</caption>
+            <tbody>
+                {row(0, "input", "Input", "session.tokens.input")}
+                {row(1, "cache_creation", "Cache write", "session.tokens.cache_creation")}
+                {row(2, "output", "Output", "session.tokens.output")}
+                {row(3, "cache_read", "Cache read", "session.tokens.cache_read")}
+            </tbody>
+        </table>
+    }
+    .into_any()
+}
+
+fn lanes_view(lanes: Memo<Lanes>) -> AnyView {
+    let area = |i: usize, kind: &'static str| {
+        view! { <path class="area" data-kind=kind d=move || lanes.with(|l| l.fresh[i].0.clone())></path> }
+    };
+    let edge = |i: usize, kind: &'static str| {
+        view! { <path class="edge" data-kind=kind d=move || lanes.with(|l| l.fresh[i].1.clone())></path> }
+    };
+    let hidden = move || lanes.with(|l| l.dots.is_none());
+    let at = |height: Option<f64>| height.map(|y| format!("--x:100%;--y:{y:.1}%"));
+    view! {
+        <div class="chart lanes">
+            <div class="plot fresh" role="img" aria-label=lanes.pick(|l| l.fresh_summary.clone())>
+                <span class="lane-label">"fresh tokens / min"</span>
+                <YTicks ticks=lanes.pick(|l| l.fresh_ticks.clone()) />
+                <svg viewBox="0 0 1000 100" preserveAspectRatio="none" aria-hidden="true">
+                    {area(0, "output")} {area(1, "cache_creation")} {area(2, "input")}
+                    {edge(0, "output")} {edge(1, "cache_creation")} {edge(2, "input")}
+                </svg>
+                <i class="vline" style="--x:100%" hidden=hidden></i>
+                <i
+                    class="dot"
+                    data-kind="input"
+                    hidden=hidden
+                    style=move || at(lanes.with(|l| l.dots.map(|dots| dots.0)))
+                ></i>
+            </div>
+            <div class="plot reads" role="img" aria-label=lanes.pick(|l| l.reads_summary.clone())>
+                <span class="lane-label">"cache reads / min"</span>
+                <YTicks ticks=lanes.pick(|l| l.reads_ticks.clone()) />
+                <svg viewBox="0 0 1000 100" preserveAspectRatio="none" aria-hidden="true">
+                    <path class="area" data-kind="cache_read" d=lanes.pick(|l| l.reads.0.clone())></path>
+                    <path class="edge" data-kind="cache_read" d=lanes.pick(|l| l.reads.1.clone())></path>
+                </svg>
+                <i class="vline" style="--x:100%" hidden=hidden></i>
+                <i
+                    class="dot"
+                    data-kind="cache_read"
+                    hidden=hidden
+                    style=move || at(lanes.with(|l| l.dots.map(|dots| dots.1)))
+                ></i>
+                <XTicks ticks=lanes.pick(|l| l.x_ticks.clone()) />
+            </div>
+        </div>
+    }
+    .into_any()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thinning_keeps_the_peaks() {
+        let minute = |n: i64| MinuteTokens { output: Tokens(u64::from(n == 137) * 500), ..MinuteTokens::none(Minute(n)) };
+        let all: Vec<_> = (0..300).map(minute).collect();
+        let thinned = thin(&all);
+        assert_eq!(thinned.len(), 100);
+        assert!(thinned.iter().any(|m| m.output == Tokens(500)));
+        assert_eq!(thin(&all[..30]).len(), 30);
+    }
+}

@@ -1,0 +1,184 @@
+//! The top bar: where one is, whether the figures are live, and the few controls of the whole page.
+
+use dashboard_core::connection::{ConnectionStatus, ConnectionView};
+use dashboard_core::format;
+use leptos::prelude::*;
+use leptos_router::components::A;
+
+use super::{Dismissed, figures};
+use crate::feed::Store;
+use crate::site::Site;
+use crate::theme::Theme;
+use crate::ui::Icon;
+
+/// The bar.
+#[component]
+pub(crate) fn TopBar() -> impl IntoView {
+    let site = expect_context::<Site>();
+    let active = figures(|state, now| state.session_totals(now).active);
+    let link = |path: &'static str, icon: &'static str, name: &'static str| {
+        view! {
+            <A href=site.href(path) exact=path == "/" attr:class=(path == "/settings").then_some("nav-settings")>
+                <Icon name=icon />
+                <span>{name}</span>
+                {(path == "/sessions").then(|| view! { <span class="count">{active}</span> })}
+            </A>
+        }
+    };
+    view! {
+        <header class="topbar">
+            <a class="brand" href=site.href("/")>
+                <span class="mark"><Icon name="gauge" /></span>
+                <span class="brand-name">"Dashboard"</span>
+            </a>
+            <nav class="nav" aria-label="Main">
+                {link("/", "pulse", "Live")}
+                {link("/sessions", "list", "Sessions")}
+                {link("/history", "calendar", "History")}
+                {link("/health-report", "shield", "Health")}
+                {link("/settings", "gear", "Settings")}
+            </nav>
+            <div class="topbar-tools">
+                {bell(site.href("/"))}
+                {mode_badge()}
+                {pill()}
+                {pause_button()}
+                {theme_button()}
+            </div>
+        </header>
+    }
+    .into_any()
+}
+
+fn bell(live: String) -> AnyView {
+    let alerts = Dismissed::open();
+    let count = move || alerts.with(Vec::len);
+    let worst = move || alerts.with(|all| all.first().map(|alert| alert.level.as_str()));
+    let label = move || match count() {
+        0 => "No alerts".to_owned(),
+        1 => "1 alert".to_owned(),
+        n => format!("{n} alerts"),
+    };
+    view! {
+        <a class="icon-btn" href=format!("{live}#alerts") aria-label=label>
+            <Icon name="bell" />
+            {move || (count() > 0).then(|| view! {
+                <span class="badge" data-level=worst aria-hidden="true">{count}</span>
+            })}
+        </a>
+    }
+    .into_any()
+}
+
+fn mode_badge() -> AnyView {
+    let mode = figures(|state, _| state.mode.as_str());
+    view! { <span class="mode" data-mode=mode data-metric="mode" data-value=mode>{mode}</span> }.into_any()
+}
+
+/// What the pill shows: look, icon, words, and the age that keeps its width.
+fn pill_text(view: &ConnectionView, simulated: bool, speed: Option<u32>) -> (&'static str, &'static str, String) {
+    let silent = || view.silent_ms.unwrap_or_default();
+    match view.status {
+        ConnectionStatus::Connecting => ("connecting", "", "Connecting".to_owned()),
+        ConnectionStatus::Live if simulated => ("simulated", "flask", "Simulated".to_owned()),
+        ConnectionStatus::Live => ("live", "pulse", format!("Live · {}", format::age(silent()))),
+        ConnectionStatus::Stale => ("stale", "clock", format!("Stale · {}", format::span(silent()))),
+        ConnectionStatus::Reconnecting => {
+            let wait = view.retry_in_ms.map_or_else(|| "…".to_owned(), |ms| format!(" in {}", format::span(ms + 999)));
+            ("reconnecting", "ring", format!("Reconnecting{wait}"))
+        }
+        ConnectionStatus::Offline => ("offline", "offline", "Offline".to_owned()),
+        ConnectionStatus::Paused => ("paused", "pause", format!("Paused · {} waiting", format::exact(view.waiting))),
+        ConnectionStatus::None => {
+            let speed = speed.map_or_else(String::new, |speed| format!(" · ×{speed}"));
+            ("simulated", "flask", format!("Simulated{speed}"))
+        }
+    }
+}
+
+fn pill() -> AnyView {
+    let store = expect_context::<Store>();
+    let simulated = figures(|state, _| state.mode.is_simulated());
+    let text = Memo::new(move |_| {
+        let speed = store.demo.map(|demo| demo.speed.get());
+        store.connection.with(|view| pill_text(view, simulated.get(), speed))
+    });
+    // One ring per event: the two values restart the animation.
+    let beat = figures(|state, _| if state.seq.0 % 2 == 0 { "0" } else { "1" });
+    let mark = move || match text.with(|text| text.1) {
+        "pulse" => view! { <i class="pulse" data-beat=beat></i> }.into_any(),
+        "ring" => view! { <i class="ring spin"></i> }.into_any(),
+        "" => view! { <i class="ring"></i> }.into_any(),
+        icon => view! { <Icon name=icon /> }.into_any(),
+    };
+    let status = Memo::new(move |_| store.connection.with(|view| view.status));
+    let lost = move || matches!(status.get(), ConnectionStatus::Reconnecting | ConnectionStatus::Offline);
+    view! {
+        <span
+            class="pill"
+            data-state=move || text.with(|text| text.0)
+            data-metric="connection"
+            data-value=move || status.get().as_str()
+        >
+            {mark}
+            <span>{move || text.with(|text| text.2.clone())}</span>
+        </span>
+        {move || lost().then(|| view! {
+            <button class="icon-btn" type="button" aria-label="Reconnect now" on:click=move |_| store.retry()>
+                <Icon name="reset" />
+            </button>
+        })}
+    }
+    .into_any()
+}
+
+fn pause_button() -> AnyView {
+    let store = expect_context::<Store>();
+    let paused = store.paused;
+    view! {
+        <button
+            class="icon-btn"
+            type="button"
+            aria-keyshortcuts="p"
+            title=move || if paused.get() { "Resume (P)" } else { "Pause (P)" }
+            aria-label=move || if paused.get() { "Resume" } else { "Pause" }
+            on:click=move |_| toggle_pause(store)
+        >
+            <Icon name=Signal::derive(move || if paused.get() { "play" } else { "pause" }) />
+        </button>
+    }
+    .into_any()
+}
+
+/// Stops updates, or lets them in again.
+pub(crate) fn toggle_pause(store: Store) {
+    if store.paused.get_untracked() {
+        store.resume();
+    } else {
+        store.pause();
+    }
+}
+
+fn theme_button() -> AnyView {
+    let theme = expect_context::<RwSignal<Theme>>();
+    let icon = Signal::derive(move || match theme.get() {
+        Theme::System => "contrast",
+        Theme::Light => "sun",
+        Theme::Dark => "moon",
+    });
+    let label = move || format!("Theme: {}", theme.get().as_str());
+    view! {
+        <button
+            class="icon-btn theme-btn"
+            type="button"
+            aria-keyshortcuts="t"
+            title=move || format!("{} (T)", label())
+            aria-label=label
+            on:click=move |_| theme.update(|theme| *theme = theme.next())
+        >
+            <Icon name=icon />
+        </button>
+    }
+    .into_any()
+}
+

@@ -1,0 +1,62 @@
+//! Small labels that carry a meaning: a level, where a number comes from.
+
+use dashboard_core::format;
+use dashboard_core::level::Level;
+use leptos::prelude::*;
+
+use super::icon::{Icon, LevelIcon};
+
+/// A level by shape, word and colour. `metric` names it for scripts.
+#[component]
+pub(crate) fn LevelChip(level: Signal<Level>, #[prop(optional)] metric: Option<&'static str>) -> impl IntoView {
+    let word = move || level.get().as_str();
+    view! {
+        <span class="level" data-level=word data-metric=metric data-value=metric.map(|_| word)>
+            <LevelIcon level />
+            {move || format::level(level.get())}
+        </span>
+    }
+    .into_any()
+}
+
+/// Where a number comes from. `source` is the word scripts read: `official`, `estimated`,
+/// `simulated`; or `outdated`, which only changes how the chip looks. `metric` names the source for
+/// scripts, with its raw value.
+#[component]
+pub(crate) fn ProvenanceChip(
+    source: Signal<&'static str>,
+    text: Signal<String>,
+    #[prop(optional)] metric: Option<(&'static str, Signal<String>)>,
+) -> impl IntoView {
+    let icon = Signal::derive(move || match source.get() {
+        "official" => "shield",
+        "outdated" => "clock",
+        "simulated" => "flask",
+        _ => "approx",
+    });
+    view! {
+        <span
+            class="chip"
+            data-provenance=source
+            data-metric=metric.map(|(name, _)| name)
+            data-value=metric.map(|(_, raw)| raw)
+        >
+            <Icon name=icon />
+            {text}
+        </span>
+    }
+    .into_any()
+}
+
+/// A few words with the level's icon in front; without one for `None`.
+#[component]
+pub(crate) fn Verdict(level: Signal<Option<Level>>, text: Signal<String>) -> impl IntoView {
+    let shown = Signal::derive(move || level.get().unwrap_or_default());
+    view! {
+        <span class="verdict" data-level=move || level.get().map(Level::as_str)>
+            {move || level.get().map(|_| view! { <LevelIcon level=shown /> })}
+            <span>{text}</span>
+        </span>
+    }
+    .into_any()
+}

@@ -1,0 +1,35 @@
+//! A bar that is filled to a share, with a tick to compare it to.
+
+use leptos::prelude::*;
+
+/// A meter. `percent` is 0 to 100; an unknown one is hatched, never empty. `text` is what a screen
+/// reader says of it.
+#[component]
+pub(crate) fn Meter(
+    #[prop(into)] label: Signal<String>,
+    percent: Signal<Option<f64>>,
+    tick: Signal<Option<f64>>,
+    text: Signal<String>,
+    #[prop(into, default = Signal::stored("meter"))] class: Signal<&'static str>,
+) -> impl IntoView {
+    let known = move || percent.get().is_some();
+    let style = move || {
+        let width = percent.get().map_or(0.0, |p| p.clamp(0.0, 100.0));
+        tick.get().map_or_else(|| format!("--w:{width:.1}%"), |at| format!("--w:{width:.1}%;--tick:{at:.1}%"))
+    };
+    view! {
+        <span
+            class=class
+            class:ticked=move || tick.get().is_some()
+            role=move || known().then_some("meter")
+            aria-label=move || known().then(|| label.get())
+            aria-valuemin=move || known().then_some("0")
+            aria-valuemax=move || known().then_some("100")
+            aria-valuenow=move || percent.get().map(|p| format!("{:.1}", p.clamp(0.0, 100.0)))
+            aria-valuetext=move || known().then(|| text.get())
+            data-unknown=move || (!known()).then_some("")
+            style=style
+        ></span>
+    }
+    .into_any()
+}
