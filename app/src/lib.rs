@@ -4,6 +4,9 @@
 //! the browser (`hydrate`), or mounted there by the static site (`csr`). It reads one
 //! [`feed::Store`], whoever fills it, and never computes a figure: that is the core's.
 
+// What the `component` macro makes is `pub`, whatever was written.
+#![allow(unreachable_pub)]
+
 pub mod feed;
 mod pages;
 mod panels;

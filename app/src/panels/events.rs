@@ -73,8 +73,9 @@ fn event_row(line: &LogLine, initial: Seq) -> AnyView {
     let store = expect_context::<Store>();
     let time = store.state.with_untracked(|state| format::clock_s(&state.zone, line.at));
     let level = (line.level > Level::Healthy).then(|| line.level.as_str());
+    let fresh = line.seq > initial;
     view! {
-        <li class="event" class:fresh=line.seq > initial data-event-type=line.kind.clone() data-level=level>
+        <li class="event" class:fresh=fresh data-event-type=line.kind.clone() data-level=level>
             <time datetime=line.at.to_string()>{time}</time>
             <span class="event-type"><i class="swatch"></i>{line.kind.clone()}</span>
             <span class="event-subject">{line.subject.clone()}</span>

@@ -40,7 +40,7 @@ pub(crate) fn HealthPanel() -> impl IntoView {
 }
 
 /// What was read and what became of it. Refused lines lead to their list.
-pub(crate) fn audit() -> AnyView {
+fn audit() -> AnyView {
     let href = expect_context::<Site>().href("/health-report");
     let ingest = figures(|state, _| state.ingest.clone());
     let count = move |of: fn(&IngestUpdate) -> u64| Signal::derive(move || Figure::exact(ingest.with(of)));

@@ -29,11 +29,11 @@ pub(crate) use alerts::{AlertsPanel, Announcer, Dismissed};
 pub(crate) use context::ContextPanel;
 pub(crate) use cost::CostPanel;
 pub(crate) use events::EventsPanel;
-pub(crate) use health::{HealthPanel, audit};
+pub(crate) use health::HealthPanel;
 pub(crate) use quota::QuotaPanel;
 pub(crate) use sessions::SessionsPanel;
 pub(crate) use tokens::TokensPanel;
-pub(crate) use topbar::TopBar;
+pub(crate) use topbar::{TopBar, toggle_pause};
 
 /// A panel's figures: computed anew when the state or the clock changes, passed on only if different.
 pub(crate) fn figures<V: PartialEq + Send + Sync + 'static>(
@@ -91,8 +91,9 @@ pub(crate) fn phase_mark(phase: SessionPhase) -> AnyView {
 
 /// A dot in the model's colour, and its name.
 pub(crate) fn model_mark(family: &'static str, name: String) -> AnyView {
+    let title = name.clone();
     view! {
-        <span class="model" title=name.clone()>
+        <span class="model" title=title>
             <i class="swatch dot" data-model=family></i>
             <span class="model-name">{name}</span>
         </span>

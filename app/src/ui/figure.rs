@@ -20,11 +20,6 @@ impl Figure {
         Self { text: UNKNOWN.to_owned(), raw: String::new() }
     }
 
-    /// A word, shown as it is.
-    pub(crate) fn word(word: &str) -> Self {
-        Self { text: word.to_owned(), raw: word.to_owned() }
-    }
-
     /// A count with separators: `15,984,312`.
     pub(crate) fn exact(count: u64) -> Self {
         Self { text: format::exact(count), raw: count.to_string() }

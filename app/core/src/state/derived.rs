@@ -265,7 +265,7 @@ pub struct SessionTotals {
 }
 
 /// What an alert is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AlertSubject {
     /// A quota window.
     Quota(LimitWindow),
