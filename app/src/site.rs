@@ -7,6 +7,7 @@ use dashboard_core::ids::SessionId;
 use leptos::prelude::*;
 
 /// The style sheet, seen from the base.
+#[cfg(any(feature = "ssr", feature = "csr", test))]
 pub(crate) const STYLE_SHEET: &str = "pkg/dashboard.css";
 
 /// Makes the page's own addresses; found by [`expect_context`].

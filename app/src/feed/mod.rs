@@ -91,3 +91,20 @@ impl Store {
         self.retries.update(|count| *count += 1);
     }
 }
+
+/// The store of the page at hand, beginning with what the server rendered.
+pub(crate) fn start() -> Store {
+    Store::provide(boot().as_deref(), None)
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn boot() -> Option<Arc<Boot>> {
+    use_context::<ServerBoot>()?.0
+}
+
+/// What the server wrote into the document; the first render in the browser must equal the server's.
+#[cfg(target_arch = "wasm32")]
+fn boot() -> Option<Arc<Boot>> {
+    let json = document().get_element_by_id("boot")?.text_content()?;
+    serde_json::from_str(&json).ok().map(Arc::new)
+}
