@@ -37,7 +37,12 @@ fn Page(#[prop(into)] title: Signal<String>, #[prop(into)] about: Signal<String>
 
 /// A card with a title and something beside it.
 #[component]
-fn Section(id: &'static str, title: &'static str, #[prop(into)] about: Signal<String>, children: Children) -> impl IntoView {
+fn Section(
+    id: &'static str,
+    title: &'static str,
+    #[prop(into)] about: Signal<String>,
+    children: Children,
+) -> impl IntoView {
     view! {
         <section class="card" aria-labelledby=id>
             <header class="card-head">

@@ -84,9 +84,7 @@ pub(crate) fn SessionFigures(id: SessionId) -> impl IntoView {
     let facts = session_figures(of, Facts::of);
     let known = Memo::new(move |_| facts.with(Option::is_some));
     let title = move || facts.with(|f| f.as_ref().map_or_else(|| "Session".to_owned(), |f| f.project.clone()));
-    let about = move || {
-        facts.with(|f| f.as_ref().map_or_else(|| format!("{id} is not known"), |f| f.about.clone()))
-    };
+    let about = move || facts.with(|f| f.as_ref().map_or_else(|| format!("{id} is not known"), |f| f.about.clone()));
     view! {
         <Page title=Signal::derive(title) about=Signal::derive(about)>
             {move || if known.get() { session(of, facts) } else { unknown() }}

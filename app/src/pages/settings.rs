@@ -28,7 +28,8 @@ pub(crate) fn SettingsPage() -> impl IntoView {
         Mode::Simulation => "simulation: made up by the server",
         Mode::Demo => "demo: made up in this page",
     });
-    let plan = figures(|state, _| state.plan.clone().unwrap_or_else(|| "none: limits are unknown until reported".to_owned()));
+    let plan =
+        figures(|state, _| state.plan.clone().unwrap_or_else(|| "none: limits are unknown until reported".to_owned()));
     let zone = figures(|state, now| format::utc_offset(state.zone.offset_s(now)));
     view! {
         <Page title="Settings" about="The theme is kept in this browser; the rest is set where the dashboard is started.">

@@ -29,7 +29,8 @@ impl Dismissed {
         let Self(dismissed) = expect_context();
         figures(move |state, now| {
             let mut alerts = state.alerts(now);
-            let gone = |alert: &Alert| dismissed.with(|all| all.iter().any(|(s, l)| *s == alert.subject && *l == alert.level));
+            let gone =
+                |alert: &Alert| dismissed.with(|all| all.iter().any(|(s, l)| *s == alert.subject && *l == alert.level));
             alerts.retain(|alert| !gone(alert));
             alerts
         })
@@ -40,7 +41,8 @@ impl Dismissed {
 #[component]
 pub(crate) fn AlertsPanel() -> impl IntoView {
     let alerts = Dismissed::open();
-    let keys = Memo::new(move |_| alerts.with(|all| all.iter().map(|a| (a.subject.clone(), a.level)).collect::<Vec<_>>()));
+    let keys =
+        Memo::new(move |_| alerts.with(|all| all.iter().map(|a| (a.subject.clone(), a.level)).collect::<Vec<_>>()));
     view! {
         <section class="card alerts" id="alerts" aria-labelledby="h-alerts">
             <header class="card-head">
@@ -62,13 +64,17 @@ fn alert_row((subject, level): (AlertSubject, Level), alerts: Memo<Vec<Alert>>) 
     let Dismissed(dismissed) = expect_context();
     let key = subject.clone();
     let alert = Memo::new(move |_| alerts.with(|all| all.iter().find(|a| a.subject == key).cloned()));
-    let text = move |part: fn(&Alert) -> String| Signal::derive(move || alert.with(|a| a.as_ref().map(part).unwrap_or_default()));
+    let text = move |part: fn(&Alert) -> String| {
+        Signal::derive(move || alert.with(|a| a.as_ref().map(part).unwrap_or_default()))
+    };
     let title = text(|a| a.title.clone());
     let left = move || alert.with(|a| a.as_ref().and_then(|a| a.time_left_ms)).map(format::span);
-    let dismiss = move |_| dismissed.update(|all| {
-        all.retain(|(other, _)| *other != subject);
-        all.push((subject.clone(), level));
-    });
+    let dismiss = move |_| {
+        dismissed.update(|all| {
+            all.retain(|(other, _)| *other != subject);
+            all.push((subject.clone(), level));
+        })
+    };
     view! {
         <li class="alert" data-level=level.as_str()>
             <LevelIcon level />
@@ -93,11 +99,13 @@ fn alert_row((subject, level): (AlertSubject, Level), alerts: Memo<Vec<Alert>>) 
 #[component]
 pub(crate) fn Announcer() -> impl IntoView {
     let alerts = Dismissed::open();
-    let worst = Memo::new(move |_| alerts.with(|all| all.first().map(|a| (a.level, a.title.clone(), a.subject.clone()))));
+    let worst =
+        Memo::new(move |_| alerts.with(|all| all.first().map(|a| (a.level, a.title.clone(), a.subject.clone()))));
     let said = RwSignal::new(String::new());
     let waiting = StoredValue::new(false);
     let say = move || {
-        let text = worst.with_untracked(|w| w.as_ref().map(|(level, title, _)| format!("{}: {title}", format::level(*level))));
+        let text =
+            worst.with_untracked(|w| w.as_ref().map(|(level, title, _)| format!("{}: {title}", format::level(*level))));
         if let Some(text) = text.filter(|text| said.with_untracked(|said| said != text)) {
             said.set(text);
         }

@@ -127,10 +127,7 @@ impl Fill {
                 },
             ],
             x_ticks: chart::time_labels(&scale, &ticks, clock, (ms(end), "now".to_owned()), 16.0),
-            table: Rows {
-                head: vec!["Time", "Fill", "After"],
-                body: context.points.iter().rev().map(row).collect(),
-            },
+            table: Rows { head: vec!["Time", "Fill", "After"], body: context.points.iter().rev().map(row).collect() },
             ..Self::default()
         }
     }
@@ -248,9 +245,7 @@ fn curve(fill: Memo<Fill>) -> AnyView {
 /// A sentence with what to type set as code.
 fn advice(sentence: &str) -> AnyView {
     match sentence.split_once("/compact") {
-        Some((before, after)) => {
-            view! { {before.to_owned()}<code>"/compact"</code>{after.to_owned()} }.into_any()
-        }
+        Some((before, after)) => view! { {before.to_owned()}<code>"/compact"</code>{after.to_owned()} }.into_any(),
         None => sentence.to_owned().into_any(),
     }
 }

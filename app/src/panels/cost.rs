@@ -34,9 +34,8 @@ impl Days {
             let cost = day.cost.known().unwrap_or_default();
             (day.responses > 0).then(|| if peak > Money::ZERO { cost.usd() * 100.0 / peak.usd() } else { 0.0 })
         };
-        let row = |day: &DayUsage| {
-            vec![format::day(day.day), format::tokens(day.usage.total()), format::cost(&day.cost)]
-        };
+        let row =
+            |day: &DayUsage| vec![format::day(day.day), format::tokens(day.usage.total()), format::cost(&day.cost)];
         Self {
             simulated: state.mode.is_simulated(),
             today: Figure::cost(&today.as_ref().map_or_else(unknown, |day| day.cost)),
@@ -121,9 +120,8 @@ fn bars(days: Memo<Days>) -> AnyView {
         };
         view! { <i class=class style=height.map(|h| format!("--h:{h:.1}%"))></i> }
     };
-    let all = move || {
-        days.with(|d| d.bars.iter().enumerate().map(|(i, h)| bar((h, i + 1 == d.bars.len()))).collect_view())
-    };
+    let all =
+        move || days.with(|d| d.bars.iter().enumerate().map(|(i, h)| bar((h, i + 1 == d.bars.len()))).collect_view());
     view! {
         <div
             class="bars"

@@ -68,11 +68,8 @@ impl Window {
             _ => ("last 7 days".to_owned(), String::new()),
         };
         let known = at.percent.is_some();
-        let verdict = if known || main {
-            quota.verdict(now)
-        } else {
-            format!("{} tokens used", format::tokens(at.used))
-        };
+        let verdict =
+            if known || main { quota.verdict(now) } else { format!("{} tokens used", format::tokens(at.used)) };
         Self {
             percent_known: known,
             percent: Figure::percent_number(at.percent),
@@ -179,9 +176,8 @@ impl Chart {
         let x_ticks = chart::time_labels(&scale, &ticks, clock, (last, end.clone()), 14.0);
 
         let now_value = value(at.percent, at.used.0 as f64).unwrap_or_default();
-        let now_at = points.last().map(|&(x, y)| {
-            (scale.x_percent(x), scale.y_percent(y), format!("now {}", amount(now_value)))
-        });
+        let now_at =
+            points.last().map(|&(x, y)| (scale.x_percent(x), scale.y_percent(y), format!("now {}", amount(now_value))));
         let since = format::clock_day(&state.zone, Timestamp::from_unix_ms(whole(first)), now);
         let (head, sub) = match quota.ms_to_reset(now) {
             Some(left) if known => (format::span(left), format!("to the reset, {}", quota.verdict(now))),
@@ -390,9 +386,7 @@ fn chart_view(chart: Memo<Chart>) -> AnyView {
     let now = chart.pick(|c| c.now.clone());
     let at = move || now.with(|now| now.as_ref().map(|(x, y, _)| format!("--x:{x:.1}%;--y:{y:.1}%")));
     let stem = move || {
-        now.with(|now| {
-            now.as_ref().map(|(x, y, _)| format!("--x:{x:.1}%;inset-block-start:auto;block-size:{y:.1}%"))
-        })
+        now.with(|now| now.as_ref().map(|(x, y, _)| format!("--x:{x:.1}%;inset-block-start:auto;block-size:{y:.1}%")))
     };
     view! {
         <div class="chart quota-chart" data-level=chart.pick(|c| c.level)>

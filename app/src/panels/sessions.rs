@@ -271,7 +271,8 @@ fn session_row(id: SessionId, picked: Signal<Option<SessionId>>) -> AnyView {
     let known = session_figures(Signal::stored(Some(id.clone())), |_, session, now| Row::of(session, now));
     // A row outlives its session for a moment when the session is forgotten; it keeps its last figures.
     let row = Memo::new(move |before: Option<&Option<Row>>| known.get().or_else(|| before.cloned().flatten()));
-    let of = move |part: fn(&Row) -> String| Signal::derive(move || row.with(|r| r.as_ref().map(part).unwrap_or_default()));
+    let of =
+        move |part: fn(&Row) -> String| Signal::derive(move || row.with(|r| r.as_ref().map(part).unwrap_or_default()));
     let model = move || row.with(|r| r.as_ref().map(|r| model_mark(r.family, r.model.clone())));
     let level = Signal::derive(move || row.with(|r| r.as_ref().map_or(Level::Healthy, |r| r.level)));
     let fill = Signal::derive(move || row.with(|r| r.as_ref().and_then(|r| r.fill)));

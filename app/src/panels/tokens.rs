@@ -100,7 +100,8 @@ impl Lanes {
             minutes.iter().map(|m| (x(m.minute), value(m).0 as f64)).collect()
         };
         let peak = |points: &[Point]| points.iter().fold(0.0, |max: f64, point| max.max(point.1));
-        let (output, write, input) = (series(|m| m.output), series(|m| m.output + m.cache_creation), series(MinuteTokens::fresh));
+        let (output, write, input) =
+            (series(|m| m.output), series(|m| m.output + m.cache_creation), series(MinuteTokens::fresh));
         let reads = series(|m| m.cache_read);
         let fresh_steps = chart::value_ticks(peak(&input), 2);
         let reads_steps = chart::value_ticks(peak(&reads), 1);
@@ -264,7 +265,8 @@ mod tests {
 
     #[test]
     fn thinning_keeps_the_peaks() {
-        let minute = |n: i64| MinuteTokens { output: Tokens(u64::from(n == 137) * 500), ..MinuteTokens::none(Minute(n)) };
+        let minute =
+            |n: i64| MinuteTokens { output: Tokens(u64::from(n == 137) * 500), ..MinuteTokens::none(Minute(n)) };
         let all: Vec<_> = (0..300).map(minute).collect();
         let thinned = thin(&all);
         assert_eq!(thinned.len(), 100);

@@ -181,4 +181,3 @@ fn theme_button() -> AnyView {
     }
     .into_any()
 }
-

@@ -106,7 +106,9 @@ impl Session {
         let first = first.max(self.started_at.minute());
         let mut known = self.minutes.iter().skip_while(|m| m.minute < first).peekable();
         (first.0..=last.0)
-            .map(|minute| known.next_if(|m| m.minute.0 == minute).copied().unwrap_or(MinuteTokens::none(Minute(minute))))
+            .map(|minute| {
+                known.next_if(|m| m.minute.0 == minute).copied().unwrap_or(MinuteTokens::none(Minute(minute)))
+            })
             .collect()
     }
 
@@ -167,7 +169,9 @@ impl ContextWindow {
         });
         match (self.now.status, left) {
             _ if self.now.used.is_none() => "Compacted. The new fill is known with the next response.".to_owned(),
-            (Level::Critical, Some(left)) => format!("Compacts within {left}. Run /compact now to choose what is kept."),
+            (Level::Critical, Some(left)) => {
+                format!("Compacts within {left}. Run /compact now to choose what is kept.")
+            }
             (Level::Critical, None) => "Compacts soon. Run /compact now to choose what is kept.".to_owned(),
             (Level::Warning | Level::Danger, Some(left)) => {
                 format!("Compacts after {left} at this pace. Run /compact at the next natural break.")
@@ -468,7 +472,8 @@ mod tests {
 
     #[test]
     fn responses_left_follow_the_growth_since_the_last_compaction() {
-        let steady = [(160_000, false), (20_000, true), (30_000, false), (40_000, false), (50_000, false), (60_000, false)];
+        let steady =
+            [(160_000, false), (20_000, true), (30_000, false), (40_000, false), (50_000, false), (60_000, false)];
         assert_eq!(context(Level::Healthy, &steady).responses_to_compact(), Some(10));
         assert_eq!(context(Level::Healthy, &steady).advice(), "Room for about 10 responses at this pace.");
         assert_eq!(context(Level::Healthy, &steady[..4]).responses_to_compact(), None, "too few to tell");
