@@ -91,6 +91,11 @@ $(binary): $(demo_site) $(live_site) $(call sources,server)
 # The page that mounts itself: the static demo.
 $(demo_site): $(page_sources) | page-tools
 	LEPTOS_SITE_ROOT=target/demo cargo leptos build --release --frontend-only --lib-features csr
+	cp frontend/static/index.html frontend/static/loader.js target/demo/
+	@for route in sessions history health-report settings; do \
+		mkdir -p target/demo/$$route; \
+		sed 's|"\./|"../|g' frontend/static/index.html > target/demo/$$route/index.html; \
+	done
 	@touch $@
 
 # The page that hydrates what the server renders.

@@ -22,7 +22,7 @@ use leptos_router::path;
 
 use crate::feed::Store;
 use crate::pages::{HealthReportPage, HistoryPage, LivePage, NotFoundPage, SessionPage, SessionsPage, SettingsPage};
-use crate::panels::{Announcer, Dismissed, TopBar, toggle_pause};
+use crate::panels::{Announcer, DemoBanner, Dismissed, TopBar, toggle_pause};
 use crate::site::Site;
 use crate::theme::Theme;
 use crate::ui::Sprite;
@@ -53,6 +53,7 @@ pub fn App() -> impl IntoView {
         <Sprite />
         <Router base=site.base()>
             <TopBar />
+            <DemoBanner />
             <FlatRoutes fallback=NotFoundPage>
                 <Route path=path!("/") view=LivePage />
                 <Route path=path!("/sessions") view=SessionsPage />

@@ -46,6 +46,11 @@ impl Site {
         self.base.clone()
     }
 
+    /// Whether there is no server behind the page.
+    pub(crate) fn is_static(&self) -> bool {
+        self.is_static
+    }
+
     /// The address of a fixed route such as `/history`.
     pub(crate) fn href(&self, route: &str) -> String {
         let slash = if self.is_static && route != "/" { "/" } else { "" };

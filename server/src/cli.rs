@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::builder::{BoolishValueParser, OsStr, PossibleValuesParser, Resettable, TypedValueParser};
+use clap::builder::{BoolishValueParser, OsStr, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use dashboard_core::simulator::Scenario;
 use dashboard_core::tracker::Plan;

@@ -17,7 +17,7 @@ impl FromStr for Zone {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Tz::from_str_insensitive(name)
+        name.parse::<Tz>()
             .map(Self)
             .map_err(|_| format!("unknown time zone {name:?}; allowed: UTC and names such as Europe/Berlin"))
     }

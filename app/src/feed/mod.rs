@@ -5,6 +5,12 @@
 //! page. Which one runs is decided once, by the address; neither ever stands in for the other. Views
 //! read the store's signals and say what the user wants by setting them; they do not know the feed.
 
+#[cfg(target_arch = "wasm32")]
+mod demo;
+#[cfg(all(target_arch = "wasm32", not(feature = "csr")))]
+mod live;
+
+use std::str::FromStr;
 use std::sync::Arc;
 
 use dashboard_core::connection::{ConnectionStatus, ConnectionView};
@@ -56,6 +62,73 @@ impl DemoControl {
     pub const SPEEDS: [u32; 4] = [1, 10, 60, 600];
     /// The seed of a link without one.
     pub const DEFAULT_SEED: u64 = 4217;
+
+    /// What the address asks for; what it leaves out or misspells is as usual.
+    fn of_query(query: &str) -> Self {
+        let speed = parameter(query, "speed").filter(|speed| Self::SPEEDS.contains(speed));
+        Self {
+            scenario: RwSignal::new(parameter(query, "scenario").unwrap_or_default()),
+            seed: RwSignal::new(parameter(query, "seed").unwrap_or(Self::DEFAULT_SEED)),
+            speed: RwSignal::new(speed.unwrap_or(Self::SPEEDS[0])),
+        }
+    }
+}
+
+/// A parameter of a query such as `?demo&seed=7`, if it is there and can be read.
+fn parameter<T: FromStr>(query: &str, name: &str) -> Option<T> {
+    let mut pairs = query.trim_start_matches('?').split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| *key == name)?.1.parse().ok()
+}
+
+/// Whether the address asks for the demo. The static site has nothing else to show.
+fn wants_demo(query: &str) -> bool {
+    let named = |pair: &str| pair == "demo" || pair.starts_with("demo=");
+    cfg!(feature = "csr") || query.trim_start_matches('?').split('&').any(named)
+}
+
+/// Starts the feed the address asks for. Called once, by the page.
+pub(crate) fn start() -> Store {
+    let query = query();
+    let demo = wants_demo(&query).then(|| DemoControl::of_query(&query));
+    let boot = if demo.is_some() { None } else { boot() };
+    let store = Store::provide(boot.as_deref(), demo);
+    #[cfg(target_arch = "wasm32")]
+    {
+        // In an effect, because the first client render must equal what the server sent.
+        let page = boot.map(|boot| (boot.epoch.clone(), boot.state.seq));
+        Effect::new(move |_| match demo {
+            Some(control) => demo::run(store, control),
+            #[cfg(not(feature = "csr"))]
+            None => live::run(store, page.clone()),
+            #[cfg(feature = "csr")]
+            None => drop(page.clone()),
+        });
+    }
+    store
+}
+
+/// The state the server rendered the page from.
+#[cfg(not(target_arch = "wasm32"))]
+fn boot() -> Option<Arc<Boot>> {
+    use_context::<ServerBoot>().and_then(|boot| boot.0)
+}
+
+#[cfg(target_arch = "wasm32")]
+fn boot() -> Option<Arc<Boot>> {
+    let text = document().get_element_by_id("boot")?.text_content()?;
+    serde_json::from_str(&text).map(Arc::new).ok()
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn query() -> String {
+    let url = use_context::<leptos_router::location::RequestUrl>();
+    let query = url.as_ref().and_then(|url| url.as_ref().split_once('?')).map(|(_, query)| query);
+    query.unwrap_or_default().to_owned()
+}
+
+#[cfg(target_arch = "wasm32")]
+fn query() -> String {
+    location().search().unwrap_or_default()
 }
 
 impl Store {
@@ -92,19 +165,20 @@ impl Store {
     }
 }
 
-/// The store of the page at hand, beginning with what the server rendered.
-pub(crate) fn start() -> Store {
-    Store::provide(boot().as_deref(), None)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[cfg(not(target_arch = "wasm32"))]
-fn boot() -> Option<Arc<Boot>> {
-    use_context::<ServerBoot>()?.0
-}
-
-/// What the server wrote into the document; the first render in the browser must equal the server's.
-#[cfg(target_arch = "wasm32")]
-fn boot() -> Option<Arc<Boot>> {
-    let json = document().get_element_by_id("boot")?.text_content()?;
-    serde_json::from_str(&json).ok().map(Arc::new)
+    #[test]
+    fn the_address_chooses_the_demo_and_its_settings() {
+        for (query, demo) in
+            [("", false), ("?x=demo", false), ("?demo", true), ("demo&seed=1", true), ("?demo=1", true)]
+        {
+            assert_eq!(wants_demo(query), demo, "{query}");
+        }
+        let query = "?demo&scenario=agent-swarm&seed=99&speed=600";
+        assert_eq!(parameter(query, "scenario"), Some(Scenario::AgentSwarm));
+        assert_eq!(parameter(query, "seed"), Some(99_u64));
+        assert_eq!(parameter::<u64>("?seed=x", "seed"), None);
+    }
 }

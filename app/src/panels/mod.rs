@@ -7,6 +7,7 @@
 mod alerts;
 mod context;
 mod cost;
+mod demo;
 mod events;
 mod health;
 mod quota;
@@ -28,6 +29,7 @@ use crate::ui::{Icon, LevelIcon};
 pub(crate) use alerts::{AlertsPanel, Announcer, Dismissed};
 pub(crate) use context::ContextPanel;
 pub(crate) use cost::CostPanel;
+pub(crate) use demo::{DemoBanner, DemoPanel};
 pub(crate) use events::EventsPanel;
 pub(crate) use health::HealthPanel;
 pub(crate) use quota::QuotaPanel;

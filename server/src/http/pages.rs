@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, COOKIE, HOST};
 use axum::http::uri::Authority;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::get;
 use dashboard_core::protocol::Boot;
@@ -43,7 +43,7 @@ pub(super) async fn file_or_not_found(State(app): State<App>, request: Request) 
 }
 
 async fn render(app: App, request: Request) -> Response {
-    let boot = ServerBoot(boot(&app, &request).await);
+    let boot = ServerBoot(boot(&app, request.uri().clone()).await);
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let cookies = ServerCookies(text(COOKIE).unwrap_or_default().to_owned());
     let host: Option<Authority> = text(HOST).and_then(|host| host.parse().ok());
@@ -64,8 +64,8 @@ async fn render(app: App, request: Request) -> Response {
 
 /// What the page begins with: the state as it is now. Nothing while history is being read, and nothing for the
 /// demo, which makes its own; the page shows its skeleton then.
-async fn boot(app: &App, request: &Request) -> Option<Arc<Boot>> {
-    let query = request.uri().query().unwrap_or_default();
+async fn boot(app: &App, uri: Uri) -> Option<Arc<Boot>> {
+    let query = uri.query().unwrap_or_default();
     let is_demo = query.split('&').any(|pair| pair == "demo" || pair.starts_with("demo="));
     if is_demo || !app.hub.has_begun() {
         return None;
