@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, COOKIE, HOST};
 use axum::http::uri::Authority;
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::get;
 use dashboard_core::protocol::Boot;
@@ -32,7 +32,9 @@ async fn page(State(app): State<App>, request: Request) -> Response {
 
 /// Everything that is neither page nor API: a file, or a page that says that there is nothing.
 pub(super) async fn file_or_not_found(State(app): State<App>, request: Request) -> Response {
-    match assets::find(request.uri().path(), request.headers()).await {
+    // A request's body cannot be shared between threads, so nothing of it is borrowed while waiting.
+    let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
+    match assets::find(&path, &headers).await {
         Some(file) => file,
         None => {
             let mut response = render(app, request).await;
@@ -44,9 +46,9 @@ pub(super) async fn file_or_not_found(State(app): State<App>, request: Request) 
 
 async fn render(app: App, request: Request) -> Response {
     let boot = ServerBoot(boot(&app, request.uri().clone()).await);
-    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let cookies = ServerCookies(text(COOKIE).unwrap_or_default().to_owned());
-    let host: Option<Authority> = text(HOST).and_then(|host| host.parse().ok());
+    let headers = request.headers();
+    let cookies = ServerCookies(text(headers, &COOKIE).unwrap_or_default().to_owned());
+    let host: Option<Authority> = text(headers, &HOST).and_then(|host| host.parse().ok());
     // cargo-leptos says so while it watches; the page then listens for its word to reload.
     let reload_port = std::env::var_os("LEPTOS_WATCH").map(|_| app.leptos.reload_port);
     let context = move || {
@@ -73,4 +75,8 @@ async fn boot(app: &App, uri: Uri) -> Option<Arc<Boot>> {
     let snapshot = app.hub.snapshot().await.ok()?;
     let state = snapshot.state.clone();
     Some(Arc::new(Boot { epoch: snapshot.epoch.clone(), now: app.clock.now(), state }))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
