@@ -14,8 +14,9 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
-    AgentTokens, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, HealthError, IngestUpdate,
-    MinuteTokens, QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens, SessionUpdate,
+    AgentTokens, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, HealthError, HealthStatus,
+    IngestUpdate, MinuteTokens, QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens,
+    SessionUpdate,
 };
 use crate::format;
 use crate::ids::{AgentId, ModelId, SessionId};
@@ -351,7 +352,7 @@ impl DashboardState {
                 (project(&warning.id), warning.level.as_str().to_owned())
             }
             Event::HealthCheck(check) => {
-                let healthy = check.components.values().filter(|c| c.status == Default::default()).count();
+                let healthy = check.components.values().filter(|c| c.status == HealthStatus::Healthy).count();
                 (format!("{healthy} of {} healthy", check.components.len()), format::clients(check.clients))
             }
             Event::HealthError(error) => {

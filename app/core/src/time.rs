@@ -60,9 +60,8 @@ impl Timestamp {
             if length == 0 {
                 return None;
             }
-            for place in 0..3 {
-                let digit = if place < length { tail[place] - b'0' } else { 0 };
-                fraction_ms = fraction_ms * 10 + i64::from(digit);
+            for digit in tail[..length].iter().chain(b"00").take(3) {
+                fraction_ms = fraction_ms * 10 + i64::from(digit - b'0');
             }
             rest = &tail[length..];
         }

@@ -136,13 +136,13 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
 /// Reads all transcripts below these roots and adds up.
 pub fn totals(roots: &[Root], scope: Scope) -> Totals {
     let (ledger, unreadable) = read_all(roots);
-    let prices = PriceTable::embedded();
+    let table = PriceTable::embedded();
     let (mut usage, mut responses, mut cost) = (TokenUsage::default(), 0, Cost::default());
     let mut unpriced_models = BTreeSet::new();
     for response in ledger.responses(scope) {
         usage += response.usage;
         responses += 1;
-        match prices.cost(&response.model, &response.usage) {
+        match table.cost(&response.model, &response.usage) {
             Some(priced) => cost += Cost { priced: priced.cost, saved: priced.saved, unpriced_responses: 0 },
             None if response.usage.total() > Tokens::ZERO => {
                 cost.unpriced_responses += 1;
