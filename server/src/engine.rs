@@ -30,6 +30,7 @@ const SIMULATION_STEP: Duration = Duration::from_millis(50);
 
 /// Where the events come from.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum Feed {
     /// Records of real sessions, from the source's messages.
     Live {

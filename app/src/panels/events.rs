@@ -4,7 +4,7 @@
 use dashboard_core::event::Seq;
 use dashboard_core::format;
 use dashboard_core::level::Level;
-use dashboard_core::state::LogLine;
+use dashboard_core::state::{DashboardState, LogLine};
 use leptos::prelude::*;
 
 use super::figures;
@@ -24,7 +24,7 @@ pub(crate) fn EventsPanel() -> impl IntoView {
     // The newest line when the pointer came; later ones wait.
     let held = RwSignal::new(None::<Seq>);
     let initial = store.state.with_untracked(|state| state.seq);
-    let per_min = figures(|state, now| state.events_per_min(now));
+    let per_min = figures(DashboardState::events_per_min);
     let lines = figures(move |state, _| {
         let (kind, held) = (kind.get(), held.get());
         let shown = |line: &&LogLine| line.kind.starts_with(kind) && held.is_none_or(|held| line.seq <= held);
