@@ -52,6 +52,11 @@ impl Site {
         format!("{}{route}{slash}", self.base)
     }
 
+    /// The same, where there is a server to answer it.
+    pub(crate) fn served(&self, route: &str) -> Option<String> {
+        (!self.is_static).then(|| self.href(route))
+    }
+
     /// The address of a session's page.
     pub(crate) fn session(&self, id: &SessionId) -> String {
         let id = percent_encoded(id.as_str());

@@ -11,7 +11,8 @@ use crate::units::{Cost, Money, Tokens};
 
 /// What stands for a value that is not known.
 pub const UNKNOWN: &str = "–";
-const THIN: char = '\u{2009}';
+/// Thin, and never the end of a line.
+const THIN: char = '\u{202f}';
 
 /// A count with thousands separators: `15,984,312`.
 pub fn exact(count: u64) -> String {
@@ -122,6 +123,11 @@ pub fn clock(zone: &ZoneOffsets, at: Timestamp) -> String {
 pub fn clock_s(zone: &ZoneOffsets, at: Timestamp) -> String {
     let (h, m, s, _) = zone.clock(at);
     format!("{h:02}:{m:02}:{s:02}")
+}
+
+/// A weekday and a clock time to the second: `Mon 13:46:20`.
+pub fn weekday_clock_s(zone: &ZoneOffsets, at: Timestamp) -> String {
+    format!("{} {}", zone.day(at).format("%a"), clock_s(zone, at))
 }
 
 /// A clock time, with the weekday if it is not within a day of `now`: `Mon 09:00`.

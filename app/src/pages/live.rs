@@ -5,7 +5,8 @@ use leptos_meta::Title;
 
 use crate::feed::Store;
 use crate::panels::{
-    AlertsPanel, ContextPanel, CostPanel, EventsPanel, HealthPanel, QuotaPanel, SessionsPanel, TokensPanel, focus,
+    AlertsPanel, ContextPanel, CostPanel, DemoPanel, EventsPanel, HealthPanel, QuotaPanel, SessionsPanel, TokensPanel,
+    focus,
 };
 
 /// The page at `/`.
@@ -15,16 +16,19 @@ pub(crate) fn LivePage() -> impl IntoView {
     let focus = focus();
     view! {
         <Title text="Live – Dashboard" />
-        <main id="main" class="live" class:skeleton=move || !store.ready.get() tabindex="-1">
+        <main id="main" tabindex="-1">
             <h1 class="vh">"Live"</h1>
-            <QuotaPanel />
-            <ContextPanel of=focus picker=true />
-            <TokensPanel of=focus />
-            <CostPanel />
-            <SessionsPanel />
-            <AlertsPanel />
-            <EventsPanel />
-            <HealthPanel />
+            <DemoPanel />
+            <div class="live" class:skeleton=move || !store.ready.get()>
+                <QuotaPanel />
+                <ContextPanel of=focus picker=true />
+                <TokensPanel of=focus />
+                <CostPanel />
+                <SessionsPanel />
+                <AlertsPanel />
+                <EventsPanel />
+                <HealthPanel />
+            </div>
         </main>
     }
 }

@@ -7,6 +7,7 @@
 mod alerts;
 mod context;
 mod cost;
+mod demo;
 mod events;
 mod health;
 mod quota;
@@ -18,7 +19,7 @@ use dashboard_core::event::SessionPhase;
 use dashboard_core::format;
 use dashboard_core::ids::{ModelId, SessionId};
 use dashboard_core::level::Level;
-use dashboard_core::state::{DashboardState, Session};
+use dashboard_core::state::{DashboardState, Mode, Session};
 use dashboard_core::time::Timestamp;
 use leptos::prelude::*;
 
@@ -28,6 +29,7 @@ use crate::ui::{Icon, LevelIcon};
 pub(crate) use alerts::{AlertsPanel, Announcer, Dismissed};
 pub(crate) use context::ContextPanel;
 pub(crate) use cost::CostPanel;
+pub(crate) use demo::{DemoBanner, DemoPanel};
 pub(crate) use events::EventsPanel;
 pub(crate) use health::HealthPanel;
 pub(crate) use quota::QuotaPanel;
@@ -55,6 +57,12 @@ pub(crate) fn session_figures<V: PartialEq + Send + Sync + 'static>(
             Some(figures(state, session, store.now.get()))
         })
     })
+}
+
+/// Where the page's events come from. The demo says so before its first one.
+pub(crate) fn mode() -> Memo<Mode> {
+    let store = expect_context::<Store>();
+    figures(move |state, _| if store.demo.is_some() { Mode::Demo } else { state.mode })
 }
 
 /// The session that Context and Tokens show.

@@ -26,7 +26,7 @@ struct Window {
     resets_long: String,
     provenance: &'static str,
     source: &'static str,
-    source_text: String,
+    source_age: String,
     level: Level,
     class: &'static str,
     fill: Option<f64>,
@@ -48,7 +48,7 @@ impl Window {
                 resets_long: String::new(),
                 provenance: "",
                 source: "estimated",
-                source_text: "no data yet".to_owned(),
+                source_age: String::new(),
                 level: Level::Healthy,
                 class: "meter",
                 fill: None,
@@ -79,7 +79,7 @@ impl Window {
             resets_long,
             provenance: at.provenance.as_str(),
             source: if quota.is_outdated(now) { "outdated" } else { at.provenance.as_str() },
-            source_text: source_text(quota, now),
+            source_age: source_age(quota, now),
             level: at.status,
             class: match (at.blocked, main) {
                 (true, true) => "meter thick blocked",
@@ -95,12 +95,11 @@ impl Window {
     }
 }
 
-/// `official · 12 s ago`; an estimate is always of now.
-fn source_text(quota: &QuotaWindow, now: Timestamp) -> String {
-    let word = quota.now.provenance.as_str();
+/// `12 s ago`; an estimate is always of now.
+fn source_age(quota: &QuotaWindow, now: Timestamp) -> String {
     match quota.now.provenance {
-        Provenance::Official => format!("{word} · {} ago", format::span(now.ms_since(quota.now.as_of))),
-        Provenance::Estimated | Provenance::Simulated => word.to_owned(),
+        Provenance::Official => format!("{} ago", format::span(now.ms_since(quota.now.as_of))),
+        Provenance::Estimated | Provenance::Simulated => String::new(),
     }
 }
 
@@ -350,7 +349,8 @@ fn window_card(window: LimitWindow, chosen: RwSignal<LimitWindow>) -> AnyView {
             <span class="window-name">{name}</span>
             <ProvenanceChip
                 source=card.pick(|w| w.source)
-                text=card.pick(|w| w.source_text.clone())
+                text=card.pick(source_word)
+                age=card.pick(|w| w.source_age.clone())
                 metric=(hooks.provenance, provenance)
             />
             <span class="hero">
@@ -380,6 +380,11 @@ fn window_card(window: LimitWindow, chosen: RwSignal<LimitWindow>) -> AnyView {
         </label>
     }
     .into_any()
+}
+
+fn source_word(window: &Window) -> String {
+    let word = if window.provenance.is_empty() { "no data yet" } else { window.provenance };
+    if window.source_age.is_empty() { word.to_owned() } else { format!("{word} ·") }
 }
 
 fn chart_view(chart: Memo<Chart>) -> AnyView {

@@ -364,7 +364,11 @@ fn agent_rows(row: &Row) -> AnyView {
         view! {
             <tr class="sub end">
                 <td class="c-state"></td>
-                <th scope="row" class="c-project" colspan="8">{format!("{more} more")}</th>
+                <th scope="row" class="c-project">{format!("{more} more")}</th>
+                {["c-model", "c-context", "c-tokens", "c-cost", "c-rate", "c-agents", "c-last"]
+                    .map(|class| view! { <td class=class></td> })
+                    .into_iter()
+                    .collect_view()}
             </tr>
         }
     });

@@ -36,7 +36,7 @@ impl Totals {
         };
         let trend = session.rate_trend_percent(now).map_or_else(String::new, |change| {
             let arrow = if change < 0.0 { "↓" } else { "↑" };
-            format!("{arrow} {} vs 10 min ago", format::percent(change.abs()))
+            format!("{arrow} {} vs 10\u{202f}min", format::percent(change.abs()))
         });
         Self {
             id: Figure { text: session.project.clone(), raw: session.id.to_string() },

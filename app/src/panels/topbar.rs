@@ -4,8 +4,9 @@ use dashboard_core::connection::{ConnectionStatus, ConnectionView};
 use dashboard_core::format;
 use leptos::prelude::*;
 use leptos_router::components::A;
+use leptos_router::hooks::use_location;
 
-use super::{Dismissed, figures};
+use super::{Dismissed, figures, mode};
 use crate::feed::Store;
 use crate::site::Site;
 use crate::theme::Theme;
@@ -16,6 +17,11 @@ use crate::ui::Icon;
 pub(crate) fn TopBar() -> impl IntoView {
     let site = expect_context::<Site>();
     let active = figures(|state, now| state.session_totals(now).active);
+    let pathname = use_location().pathname;
+    let page = {
+        let site = site.clone();
+        move || pathname.with(|path| page_name(&site, path))
+    };
     let link = |path: &'static str, icon: &'static str, name: &'static str| {
         view! {
             <A href=site.href(path) exact=path == "/" attr:class=(path == "/settings").then_some("nav-settings")>
@@ -30,6 +36,7 @@ pub(crate) fn TopBar() -> impl IntoView {
             <a class="brand" href=site.href("/")>
                 <span class="mark"><Icon name="gauge" /></span>
                 <span class="brand-name">"Dashboard"</span>
+                <span class="brand-page" aria-hidden="true">{page}</span>
             </a>
             <nav class="nav" aria-label="Main">
                 {link("/", "pulse", "Live")}
@@ -48,6 +55,19 @@ pub(crate) fn TopBar() -> impl IntoView {
         </header>
     }
     .into_any()
+}
+
+/// What a narrow screen shows instead of the brand.
+fn page_name(site: &Site, path: &str) -> &'static str {
+    let route = path.strip_prefix(&site.base()).unwrap_or(path).trim_matches('/');
+    match route.split('/').next().unwrap_or_default() {
+        "" => "Live",
+        "sessions" => "Sessions",
+        "history" => "History",
+        "health-report" => "Health",
+        "settings" => "Settings",
+        _ => "Dashboard",
+    }
 }
 
 fn bell(live: String) -> AnyView {
@@ -71,7 +91,8 @@ fn bell(live: String) -> AnyView {
 }
 
 fn mode_badge() -> AnyView {
-    let mode = figures(|state, _| state.mode.as_str());
+    let mode = mode();
+    let mode = Signal::derive(move || mode.get().as_str());
     view! { <span class="mode" data-mode=mode data-metric="mode" data-value=mode>{mode}</span> }.into_any()
 }
 
@@ -98,10 +119,10 @@ fn pill_text(view: &ConnectionView, simulated: bool, speed: Option<u32>) -> (&'s
 
 fn pill() -> AnyView {
     let store = expect_context::<Store>();
-    let simulated = figures(|state, _| state.mode.is_simulated());
+    let mode = mode();
     let text = Memo::new(move |_| {
         let speed = store.demo.map(|demo| demo.speed.get());
-        store.connection.with(|view| pill_text(view, simulated.get(), speed))
+        store.connection.with(|view| pill_text(view, mode.get().is_simulated(), speed))
     });
     // One ring per event: the two values restart the animation.
     let beat = figures(|state, _| if state.seq.0 % 2 == 0 { "0" } else { "1" });
