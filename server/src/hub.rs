@@ -468,12 +468,8 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let (hub, mut requests) = Hub::new();
-            let state = Arc::new(Mutex::new(DashboardState::new(
-                Mode::Live,
-                ZoneOffsets::utc(),
-                None,
-                Timestamp::default(),
-            )));
+            let state =
+                Arc::new(Mutex::new(DashboardState::new(Mode::Live, ZoneOffsets::utc(), None, Timestamp::default())));
             hub.begin(Epoch::from("one"), Mode::Live, Seq(0), Clock::Wall);
             let answers = Arc::clone(&state);
             tokio::spawn(async move {

@@ -5,9 +5,7 @@
 //! not change with the content, so browsers are told to ask each time and mostly hear "304".
 
 use axum::body::Bytes;
-use axum::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
-};
+use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
@@ -42,8 +40,7 @@ fn answer(path: &str, asset: Asset, headers: &HeaderMap) -> Response {
     let known = known.flat_map(|tags| tags.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
     let unchanged = known.into_iter().any(|tag| tag == etag || tag == "*");
 
-    let mut response =
-        if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { body.into_response() };
+    let mut response = if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { body.into_response() };
     let mut set = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);

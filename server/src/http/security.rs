@@ -111,7 +111,8 @@ impl Access {
     fn is_ours(&self, authority: &Authority) -> bool {
         let host = authority.host();
         // No user, and no port but a number.
-        if authority.as_str().len() != host.len() && authority.port_u16().is_none() || authority.as_str().contains('@') {
+        if authority.as_str().len() != host.len() && authority.port_u16().is_none() || authority.as_str().contains('@')
+        {
             return false;
         }
         let known = LOOPBACK_HOSTS.iter().any(|name| name.eq_ignore_ascii_case(host));
@@ -124,7 +125,8 @@ impl Access {
         let forbidden = |error, message: &str| Problem::new(StatusCode::FORBIDDEN, error, message);
         let host = only(headers, &HOST).and_then(|host| Authority::from_str(host).ok());
         let Some(host) = host.filter(|host| self.is_ours(host) && uri.authority().is_none_or(|uri| uri == host)) else {
-            let message = "Host is not a name of this dashboard. Use http://localhost or the --host it was started with.";
+            let message =
+                "Host is not a name of this dashboard. Use http://localhost or the --host it was started with.";
             return Err(forbidden("wrong_host", message));
         };
         if !headers.contains_key(ORIGIN) {
@@ -193,7 +195,8 @@ pub(super) async fn guard(State(access): State<Access>, request: Request, next: 
     if access.has_token(request.headers()) {
         return next.run(request).await;
     }
-    let message = "This dashboard needs its token: open /?token=… as printed at its start, or send Authorization: Bearer ….";
+    let message =
+        "This dashboard needs its token: open /?token=… as printed at its start, or send Authorization: Bearer ….";
     let mut response = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message).into_response();
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response

@@ -46,7 +46,9 @@ pub(super) async fn upgrade(
 ) -> Response {
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
-        Err(rejection) => return Problem::new(rejection.status(), "not_a_websocket", rejection.body_text()).into_response(),
+        Err(rejection) => {
+            return Problem::new(rejection.status(), "not_a_websocket", rejection.body_text()).into_response();
+        }
     };
     let position = match resume {
         Ok(Query(Resume { epoch: Some(epoch), seq: Some(seq) })) => Some(Position { epoch, seq }),
