@@ -1,6 +1,6 @@
 //! The health report: every part, every count of what was read, and every refused line.
 
-use dashboard_core::event::{ComponentHealth, IngestUpdate};
+use dashboard_core::event::{ComponentHealth, HealthCheck, IngestUpdate};
 use dashboard_core::format;
 use dashboard_core::record::Rejection;
 use leptos::prelude::*;
@@ -20,7 +20,7 @@ pub(crate) fn HealthReportPage() -> impl IntoView {
         state.last_failure.as_ref().map(text)
     });
     let about = Signal::derive(move || {
-        let (healthy, all) = health.with(|h| h.healthy_count());
+        let (healthy, all) = health.with(HealthCheck::healthy_count);
         format!("{healthy} of {all} parts healthy")
     });
     let part = |(name, part): (&String, &ComponentHealth)| {

@@ -25,7 +25,7 @@ struct Facts {
     project: String,
     about: String,
     kpis: [(&'static str, String); 5],
-    facts: [(&'static str, String); 6],
+    details: [(&'static str, String); 6],
     agents: Vec<Agent>,
 }
 
@@ -59,7 +59,7 @@ impl Facts {
                 ("responses", format::exact(session.responses)),
                 ("subagents, running / all", format!("{running} / {all}")),
             ],
-            facts: [
+            details: [
                 ("Directory", session.cwd.clone().unwrap_or_else(unknown)),
                 ("Branch", session.branch.clone().unwrap_or_else(unknown)),
                 ("Model", model_name(session.model.as_ref())),
@@ -105,7 +105,7 @@ fn session(of: Signal<Option<SessionId>>, facts: Memo<Option<Facts>>) -> AnyView
     let kpi = |(name, value): &(&'static str, String)| view! { <div><dt>{*name}</dt><dd>{value.clone()}</dd></div> };
     let fact = |(name, value): &(&'static str, String)| view! { <dt>{*name}</dt><dd>{value.clone()}</dd> };
     let kpis = move || facts.with(|f| f.as_ref().map(|f| f.kpis.iter().map(kpi).collect_view()));
-    let list = move || facts.with(|f| f.as_ref().map(|f| f.facts.iter().map(fact).collect_view()));
+    let list = move || facts.with(|f| f.as_ref().map(|f| f.details.iter().map(fact).collect_view()));
     let agents = move || facts.with(|f| f.as_ref().map(|f| f.agents.clone()).unwrap_or_default());
     view! {
         <Section id="h-session" title="Session" about="">

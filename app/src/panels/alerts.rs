@@ -73,7 +73,7 @@ fn alert_row((subject, level): (AlertSubject, Level), alerts: Memo<Vec<Alert>>) 
         dismissed.update(|all| {
             all.retain(|(other, _)| *other != subject);
             all.push((subject.clone(), level));
-        })
+        });
     };
     view! {
         <li class="alert" data-level=level.as_str()>

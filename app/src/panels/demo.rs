@@ -58,12 +58,10 @@ fn controls(demo: DemoControl) -> AnyView {
             demo.seed.set(seed);
         }
     };
-    let link = move || {
-        let (scenario, seed, speed) = (demo.scenario.get(), demo.seed.get(), demo.speed.get());
-        format!("?demo&scenario={scenario}&seed={seed}&speed={speed}")
-    };
+    let link =
+        move || format!("?demo&scenario={}&seed={}&speed={}", demo.scenario.get(), demo.seed.get(), demo.speed.get());
     let scenario = |scenario: Scenario| {
-        let line = shape(scenario);
+        let path = shape(scenario);
         view! {
             <label class="scenario">
                 <b>{scenario.title()}</b>
@@ -75,8 +73,8 @@ fn controls(demo: DemoControl) -> AnyView {
                     on:change=move |_| demo.scenario.set(scenario)
                 />
                 <svg class="spark" viewBox="0 0 200 40" preserveAspectRatio="none" aria-hidden="true">
-                    <path class="area" d=format!("{line}L200 40L0 40Z")></path>
-                    <path class="line" d=line></path>
+                    <path class="area" d=format!("{path}L200 40L0 40Z")></path>
+                    <path class="line" d=path></path>
                 </svg>
                 <span>{scenario.description()}</span>
             </label>

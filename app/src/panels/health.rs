@@ -1,6 +1,6 @@
 //! Health: the parts of the dashboard, and what became of every line it read.
 
-use dashboard_core::event::{ComponentHealth, IngestUpdate};
+use dashboard_core::event::{ComponentHealth, HealthCheck, IngestUpdate};
 use leptos::prelude::*;
 
 use super::figures;
@@ -13,7 +13,7 @@ pub(crate) fn HealthPanel() -> impl IntoView {
     let health = figures(|state, _| state.health.clone());
     let level = Signal::derive(move || health.with(|h| Some(h.status.level())));
     let summary = Signal::derive(move || {
-        let (healthy, all) = health.with(|h| h.healthy_count());
+        let (healthy, all) = health.with(HealthCheck::healthy_count);
         format!("{healthy} of {all} healthy")
     });
     let part = |(name, part): (&String, &ComponentHealth)| {

@@ -47,7 +47,7 @@ fn push(out: &mut String, value: f64) {
     }
     let tenths = tenths.unsigned_abs();
     out.push_str(&(tenths / 10).to_string());
-    if tenths % 10 != 0 {
+    if !tenths.is_multiple_of(10) {
         out.push('.');
         out.push_str(&(tenths % 10).to_string());
     }
