@@ -46,15 +46,15 @@ impl Site {
         self.base.clone()
     }
 
-    /// Whether there is no server behind the page.
-    pub(crate) fn is_static(&self) -> bool {
-        self.is_static
-    }
-
     /// The address of a fixed route such as `/history`.
     pub(crate) fn href(&self, route: &str) -> String {
         let slash = if self.is_static && route != "/" { "/" } else { "" };
         format!("{}{route}{slash}", self.base)
+    }
+
+    /// The same, where there is a server to answer it.
+    pub(crate) fn served(&self, route: &str) -> Option<String> {
+        (!self.is_static).then(|| self.href(route))
     }
 
     /// The address of a session's page.
@@ -77,7 +77,10 @@ fn percent_encoded(id: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                out.push(char::from(b"0123456789ABCDEF"[usize::from(digit)]));
+            }
         }
     }
     out

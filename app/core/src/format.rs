@@ -11,7 +11,8 @@ use crate::units::{Cost, Money, Tokens};
 
 /// What stands for a value that is not known.
 pub const UNKNOWN: &str = "–";
-const THIN: char = '\u{2009}';
+/// Thin, and never the end of a line.
+const THIN: char = '\u{202f}';
 
 /// A count with thousands separators: `15,984,312`.
 pub fn exact(count: u64) -> String {
@@ -103,6 +104,16 @@ pub fn span(ms: i64) -> String {
     }
 }
 
+/// A span in one unit, for narrow columns: `14 s`, `6 min`, `2 h`, `3 d`.
+pub fn span_short(ms: i64) -> String {
+    let ms = ms.max(0);
+    match ms {
+        DAY_MS.. => format!("{}{THIN}d", ms / DAY_MS),
+        HOUR_MS.. => format!("{}{THIN}h", ms / HOUR_MS),
+        _ => span(ms),
+    }
+}
+
 /// An age that starts at tenths of a second: `0.2 s`, `14 s`.
 pub fn age(ms: i64) -> String {
     if (0..10 * SECOND_MS).contains(&ms) {
@@ -122,6 +133,11 @@ pub fn clock(zone: &ZoneOffsets, at: Timestamp) -> String {
 pub fn clock_s(zone: &ZoneOffsets, at: Timestamp) -> String {
     let (h, m, s, _) = zone.clock(at);
     format!("{h:02}:{m:02}:{s:02}")
+}
+
+/// A weekday and a clock time to the second: `Mon 13:46:20`.
+pub fn weekday_clock_s(zone: &ZoneOffsets, at: Timestamp) -> String {
+    format!("{} {}", zone.day(at).format("%a"), clock_s(zone, at))
 }
 
 /// A clock time, with the weekday if it is not within a day of `now`: `Mon 09:00`.
@@ -285,6 +301,8 @@ mod tests {
         ] {
             assert_eq!(span(ms).replace(THIN, " "), text);
         }
+        assert_eq!(span_short(2 * HOUR_MS + 59 * MINUTE_MS).replace(THIN, " "), "2 h");
+        assert_eq!(span_short(59 * MINUTE_MS).replace(THIN, " "), "59 min");
         assert_eq!(utc_offset(5 * 3600 + 1800), "UTC+05:30");
         assert_eq!(utc_offset(-3600), "UTC−01:00");
         assert_eq!(age(240).replace(THIN, " "), "0.2 s");

@@ -36,7 +36,7 @@ pub(crate) fn HealthReportPage() -> impl IntoView {
     view! {
         <Page title="Health" about>
             <Section id="h-parts" title="Parts" about="what each does, or what is wrong and what to do">
-                <div class="table-wrap" tabindex="0" role="region" aria-label="Parts">
+                <div class="table-wrap" tabindex="0" role="group" aria-label="Parts">
                     <table class="table">
                         <caption class="vh">"Parts"</caption>
                         <thead>

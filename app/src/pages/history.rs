@@ -46,7 +46,7 @@ pub(crate) fn HistoryPage() -> impl IntoView {
     view! {
         <Page title="History" about="The current month and the last 14 days, in the configured time zone.">
             <Section id="h-days" title="Usage by day" about="cost at API list prices; days without use are left out">
-                <div class="table-wrap" tabindex="0" role="region" aria-label="Usage by day">
+                <div class="table-wrap" tabindex="0" role="group" aria-label="Usage by day">
                     <table class="table">
                         <caption class="vh">"Usage by day"</caption>
                         <thead>

@@ -25,7 +25,7 @@ struct Facts {
     project: String,
     about: String,
     kpis: [(&'static str, String); 5],
-    facts: [(&'static str, String); 6],
+    details: [(&'static str, String); 6],
     agents: Vec<Agent>,
 }
 
@@ -34,7 +34,7 @@ struct Agent {
     name: String,
     family: &'static str,
     model: String,
-    cells: [String; 4],
+    cells: [String; 3],
 }
 
 impl Facts {
@@ -47,12 +47,7 @@ impl Facts {
             name: agent.agent_type.clone().unwrap_or_else(|| format::short_id(agent.id.as_str()).to_owned()),
             family: model_family(agent.model.as_ref()),
             model: model_name(agent.model.as_ref()),
-            cells: [
-                format::tokens(agent.total),
-                format::cost(&agent.cost),
-                format::tokens(agent.rate),
-                at(agent.last_activity),
-            ],
+            cells: [format::tokens(agent.total), format::cost(&agent.cost), at(agent.last_activity)],
         };
         Self {
             project: session.project.clone(),
@@ -64,7 +59,7 @@ impl Facts {
                 ("responses", format::exact(session.responses)),
                 ("subagents, running / all", format!("{running} / {all}")),
             ],
-            facts: [
+            details: [
                 ("Directory", session.cwd.clone().unwrap_or_else(unknown)),
                 ("Branch", session.branch.clone().unwrap_or_else(unknown)),
                 ("Model", model_name(session.model.as_ref())),
@@ -72,7 +67,11 @@ impl Facts {
                 ("Duration", format::span(session.duration_ms(now))),
                 ("Last failure", session.last_error.map_or("none", format::api_error).to_owned()),
             ],
-            agents: session.agents.values().map(agent).collect(),
+            agents: {
+                let mut agents: Vec<_> = session.agents.values().collect();
+                agents.sort_by_key(|agent| std::cmp::Reverse((agent.last_activity, &agent.id)));
+                agents.into_iter().map(agent).collect()
+            },
         }
     }
 }
@@ -106,7 +105,7 @@ fn session(of: Signal<Option<SessionId>>, facts: Memo<Option<Facts>>) -> AnyView
     let kpi = |(name, value): &(&'static str, String)| view! { <div><dt>{*name}</dt><dd>{value.clone()}</dd></div> };
     let fact = |(name, value): &(&'static str, String)| view! { <dt>{*name}</dt><dd>{value.clone()}</dd> };
     let kpis = move || facts.with(|f| f.as_ref().map(|f| f.kpis.iter().map(kpi).collect_view()));
-    let list = move || facts.with(|f| f.as_ref().map(|f| f.facts.iter().map(fact).collect_view()));
+    let list = move || facts.with(|f| f.as_ref().map(|f| f.details.iter().map(fact).collect_view()));
     let agents = move || facts.with(|f| f.as_ref().map(|f| f.agents.clone()).unwrap_or_default());
     view! {
         <Section id="h-session" title="Session" about="">
@@ -137,7 +136,7 @@ fn agents_table(agents: Vec<Agent>) -> impl IntoView {
     };
     view! {
         <Section id="h-agents" title="Subagents" about=format!("{} in all", agents.len())>
-            <div class="table-wrap" tabindex="0" role="region" aria-label="Subagents">
+            <div class="table-wrap" tabindex="0" role="group" aria-label="Subagents">
                 <table class="table">
                     <caption class="vh">"Subagents"</caption>
                     <thead>
@@ -146,8 +145,7 @@ fn agents_table(agents: Vec<Agent>) -> impl IntoView {
                             <th scope="col">"Model"</th>
                             <th scope="col" class="n">"Tokens"</th>
                             <th scope="col" class="n">"Cost"</th>
-                            <th scope="col" class="n">"Tokens / min"</th>
-                            <th scope="col" class="n">"Last line"</th>
+                            <th scope="col" class="n" aria-sort="descending">"Last line"</th>
                         </tr>
                     </thead>
                     <tbody>{agents.into_iter().map(row).collect_view()}</tbody>

@@ -34,7 +34,7 @@ fn index() -> AnyView {
     view! {
         <Page title="Sessions" about=count>
             <Section id="h-all" title="Sessions" about="most tokens first">
-                <div class="table-wrap" tabindex="0" role="region" aria-label="Sessions">
+                <div class="table-wrap" tabindex="0" role="group" aria-label="Sessions">
                     <table class="table">
                         <caption class="vh">"Sessions"</caption>
                         <thead>

@@ -1,5 +1,6 @@
 //! Context: how full a session's window is, and when the tool will compact it.
 
+use dashboard_core::event::ContextPoint;
 use dashboard_core::format;
 use dashboard_core::ids::SessionId;
 use dashboard_core::level::Level;
@@ -7,7 +8,7 @@ use dashboard_core::state::{ContextWindow, DashboardState};
 use dashboard_core::time::{SECOND_MS, Timestamp};
 use leptos::prelude::*;
 
-use super::{figures, session_figures};
+use super::{figures, session_figures, table};
 use crate::feed::Store;
 use crate::ui::chart::{self, Scale, Tick, XTicks, YTicks};
 use crate::ui::{AsTable, Figure, Icon, LevelChip, Pick, Rows, metric};
@@ -34,7 +35,6 @@ struct Fill {
     compactions: Vec<f64>,
     y_ticks: Vec<Tick>,
     x_ticks: Vec<Tick>,
-    table: Rows,
 }
 
 impl Default for Fill {
@@ -60,7 +60,6 @@ impl Default for Fill {
             compactions: Vec::new(),
             y_ticks: Vec::new(),
             x_ticks: Vec::new(),
-            table: Rows::default(),
         }
     }
 }
@@ -107,10 +106,6 @@ impl Fill {
         let clock = |at: i64| format::clock(&state.zone, Timestamp::from_unix_ms(at));
         let offset = i64::from(state.zone.offset_s(now)) * SECOND_MS;
         let ticks = chart::time_ticks(start.unix_ms(), end.unix_ms(), offset, 5);
-        let row = |point: &dashboard_core::event::ContextPoint| {
-            let what = if point.compaction { "compaction" } else { "response" };
-            vec![format::clock_s(&state.zone, point.at), Figure::tokens(point.used).text, what.to_owned()]
-        };
         let compactions = context.points.iter().filter(|point| point.compaction);
         Self {
             since: format::clock_day(&state.zone, start, now),
@@ -127,10 +122,19 @@ impl Fill {
                 },
             ],
             x_ticks: chart::time_labels(&scale, &ticks, clock, (ms(end), "now".to_owned()), 16.0),
-            table: Rows { head: vec!["Time", "Fill", "After"], body: context.points.iter().rev().map(row).collect() },
             ..Self::default()
         }
     }
+}
+
+fn history(state: &DashboardState, id: Option<&SessionId>) -> Rows {
+    let row = |point: &ContextPoint| {
+        let what = if point.compaction { "compaction" } else { "response" };
+        vec![format::clock_s(&state.zone, point.at), Figure::tokens(point.used).text, what.to_owned()]
+    };
+    let context = id.and_then(|id| state.sessions.get(id)?.context.as_ref());
+    let points = context.map(|context| context.points.as_slice()).unwrap_or_default();
+    Rows { head: vec!["Time", "Fill", "After"], body: points.iter().rev().map(row).collect() }
 }
 
 /// The panel, for one session.
@@ -160,7 +164,7 @@ pub(crate) fn ContextPanel(
                         Some(_) => view! { <LevelChip level=shown_level metric="context.status" /> }.into_any(),
                         None => view! { <span class="vh" data-metric="context.status" data-value=""></span> }.into_any(),
                     }}
-                    <AsTable caption="Context fill over time" rows=fill.pick(|f| f.table.clone()) />
+                    <AsTable caption="Context fill over time" rows=table(move |state, _| of.with(|id| history(state, id.as_ref()))) />
                 </div>
             </header>
             <div class="context-answer">

@@ -6,7 +6,7 @@ use dashboard_core::state::{CacheGrade, DashboardState};
 use dashboard_core::units::{Cost, Money};
 use leptos::prelude::*;
 
-use super::{figures, focus, session_figures};
+use super::{figures, focus, session_figures, table};
 use crate::ui::{AsTable, Figure, Pick, ProvenanceChip, Rows, metric};
 
 /// Spending by day.
@@ -21,7 +21,6 @@ struct Days {
     bars: Vec<Option<f64>>,
     first: String,
     peak: String,
-    table: Rows,
 }
 
 impl Days {
@@ -34,8 +33,6 @@ impl Days {
             let cost = day.cost.known().unwrap_or_default();
             (day.responses > 0).then(|| if peak > Money::ZERO { cost.usd() * 100.0 / peak.usd() } else { 0.0 })
         };
-        let row =
-            |day: &DayUsage| vec![format::day(day.day), format::tokens(day.usage.total()), format::cost(&day.cost)];
         Self {
             simulated: state.mode.is_simulated(),
             today: Figure::cost(&today.as_ref().map_or_else(unknown, |day| day.cost)),
@@ -45,9 +42,13 @@ impl Days {
             bars: days.iter().map(bar).collect(),
             first: days.first().map_or_else(String::new, |day| format::day(day.day)),
             peak: format::money(peak),
-            table: Rows { head: vec!["Day", "Tokens", "Cost"], body: days.iter().rev().map(row).collect() },
         }
     }
+}
+
+fn by_day(state: &DashboardState) -> Rows {
+    let row = |day: &DayUsage| vec![format::day(day.day), format::tokens(day.usage.total()), format::cost(&day.cost)];
+    Rows { head: vec!["Day", "Tokens", "Cost"], body: state.recent_days().iter().rev().map(row).collect() }
 }
 
 /// How well the cache serves the session.
@@ -84,7 +85,7 @@ pub(crate) fn CostPanel() -> impl IntoView {
                 <h2 class="card-title" id="h-cost">"Cost"</h2>
                 <div class="card-tools">
                     <ProvenanceChip source text=source_text />
-                    <AsTable caption="Cost by day" rows=days.pick(|d| d.table.clone()) />
+                    <AsTable caption="Cost by day" rows=table(|state, _| by_day(state)) />
                 </div>
             </header>
             <dl class="cost-values">

@@ -6,6 +6,8 @@ use dashboard_core::format;
 use dashboard_core::level::Level;
 use dashboard_core::state::{DashboardState, LogLine};
 use leptos::prelude::*;
+use leptos::wasm_bindgen::JsCast;
+use leptos::web_sys::Node;
 
 use super::figures;
 use crate::feed::Store;
@@ -34,15 +36,40 @@ pub(crate) fn EventsPanel() -> impl IntoView {
         let (kind, Some(held)) = (kind.get(), held.get()) else { return 0 };
         state.log.iter().rev().take_while(|line| line.seq > held).filter(|line| line.kind.starts_with(kind)).count()
     });
-    let hold = move || held.set(Some(store.state.with_untracked(|state| state.seq)));
+    let hold_still = move || held.set(Some(store.state.with_untracked(|state| state.seq)));
     let release = move || held.set(None);
+    // Held from the moment the list is entered until the card is left, so that the button can be reached.
+    let left = move |ev: leptos::ev::FocusEvent| {
+        let card = ev.current_target().and_then(|card| card.dyn_into::<Node>().ok());
+        let next = ev.related_target().and_then(|next| next.dyn_into::<Node>().ok());
+        if !card.is_some_and(|card| card.contains(next.as_ref())) {
+            release();
+        }
+    };
     view! {
-        <section class="card events" aria-labelledby="h-events">
+        <section
+            class="card events"
+            aria-labelledby="h-events"
+            on:mouseleave=move |_| release()
+            on:focusout=left
+        >
             <header class="card-head">
                 <h2 class="card-title" id="h-events">"Events"</h2>
                 <span class="card-sub">{per_min}" / min"</span>
                 <Filters label="Kind of events" options=KINDS chosen=kind />
             </header>
+            <ol
+                class="event-list"
+                data-list="events"
+                tabindex="0"
+                aria-label="Events, newest first"
+                on:mouseenter=move |_| hold_still()
+                on:focus=move |_| hold_still()
+            >
+                <For each=move || lines.get() key=|line| line.seq let:line>
+                    {event_row(&line, initial)}
+                </For>
+            </ol>
             {move || {
                 (waiting.get() > 0).then(|| view! {
                     <button class="btn sm primary new-events" type="button" on:click=move |_| release()>
@@ -50,20 +77,6 @@ pub(crate) fn EventsPanel() -> impl IntoView {
                     </button>
                 })
             }}
-            <ol
-                class="event-list"
-                data-list="events"
-                tabindex="0"
-                aria-label="Events, newest first"
-                on:mouseenter=move |_| hold()
-                on:mouseleave=move |_| release()
-                on:focus=move |_| hold()
-                on:blur=move |_| release()
-            >
-                <For each=move || lines.get() key=|line| line.seq let:line>
-                    {event_row(&line, initial)}
-                </For>
-            </ol>
         </section>
     }
     .into_any()

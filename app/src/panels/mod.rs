@@ -19,12 +19,12 @@ use dashboard_core::event::SessionPhase;
 use dashboard_core::format;
 use dashboard_core::ids::{ModelId, SessionId};
 use dashboard_core::level::Level;
-use dashboard_core::state::{DashboardState, Session};
+use dashboard_core::state::{DashboardState, Mode, Session};
 use dashboard_core::time::Timestamp;
 use leptos::prelude::*;
 
 use crate::feed::Store;
-use crate::ui::{Icon, LevelIcon};
+use crate::ui::{Icon, LevelIcon, Rows};
 
 pub(crate) use alerts::{AlertsPanel, Announcer, Dismissed};
 pub(crate) use context::ContextPanel;
@@ -45,7 +45,13 @@ pub(crate) fn figures<V: PartialEq + Send + Sync + 'static>(
     Memo::new(move |_| store.state.with(|state| of(state, store.now.get())))
 }
 
-/// The same for one session; `None` while it is not known.
+/// A chart's table: made only when it is read, so only while it is open.
+pub(crate) fn table(of: impl Fn(&DashboardState, Timestamp) -> Rows + Send + Sync + 'static) -> Signal<Rows> {
+    let store = expect_context::<Store>();
+    Signal::derive(move || store.state.with(|state| of(state, store.now.get())))
+}
+
+/// The figures of one session; `None` while it is not known.
 pub(crate) fn session_figures<V: PartialEq + Send + Sync + 'static>(
     of: Signal<Option<SessionId>>,
     figures: impl Fn(&DashboardState, &Session, Timestamp) -> V + Send + Sync + 'static,
@@ -57,6 +63,12 @@ pub(crate) fn session_figures<V: PartialEq + Send + Sync + 'static>(
             Some(figures(state, session, store.now.get()))
         })
     })
+}
+
+/// Where the page's events come from. The demo says so before its first one.
+pub(crate) fn mode() -> Memo<Mode> {
+    let store = expect_context::<Store>();
+    figures(move |state, _| if store.demo.is_some() { Mode::Demo } else { state.mode })
 }
 
 /// The session that Context and Tokens show.

@@ -1,6 +1,6 @@
 //! Quota: how much of each limit is used, when it is reset, and who used it.
 
-use dashboard_core::event::{Provenance, QuotaShare};
+use dashboard_core::event::{Provenance, QuotaPoint, QuotaShare};
 use dashboard_core::format;
 use dashboard_core::level::Level;
 use dashboard_core::record::LimitWindow;
@@ -8,7 +8,7 @@ use dashboard_core::state::{DashboardState, QuotaWindow};
 use dashboard_core::time::{DAY_MS, Timestamp};
 use leptos::prelude::*;
 
-use super::figures;
+use super::{figures, table};
 use crate::ui::chart::{self, Scale, Tick, XTicks, YTicks};
 use crate::ui::{AsTable, Figure, Icon, LevelChip, Meter, Pick, ProvenanceChip, Rows, Verdict, metric};
 
@@ -26,7 +26,7 @@ struct Window {
     resets_long: String,
     provenance: &'static str,
     source: &'static str,
-    source_text: String,
+    source_age: String,
     level: Level,
     class: &'static str,
     fill: Option<f64>,
@@ -48,7 +48,7 @@ impl Window {
                 resets_long: String::new(),
                 provenance: "",
                 source: "estimated",
-                source_text: "no data yet".to_owned(),
+                source_age: String::new(),
                 level: Level::Healthy,
                 class: "meter",
                 fill: None,
@@ -79,7 +79,7 @@ impl Window {
             resets_long,
             provenance: at.provenance.as_str(),
             source: if quota.is_outdated(now) { "outdated" } else { at.provenance.as_str() },
-            source_text: source_text(quota, now),
+            source_age: source_age(quota, now),
             level: at.status,
             class: match (at.blocked, main) {
                 (true, true) => "meter thick blocked",
@@ -95,12 +95,11 @@ impl Window {
     }
 }
 
-/// `official · 12 s ago`; an estimate is always of now.
-fn source_text(quota: &QuotaWindow, now: Timestamp) -> String {
-    let word = quota.now.provenance.as_str();
+/// `12 s ago`; an estimate is always of now.
+fn source_age(quota: &QuotaWindow, now: Timestamp) -> String {
     match quota.now.provenance {
-        Provenance::Official => format!("{word} · {} ago", format::span(now.ms_since(quota.now.as_of))),
-        Provenance::Estimated | Provenance::Simulated => word.to_owned(),
+        Provenance::Official => format!("{} ago", format::span(now.ms_since(quota.now.as_of))),
+        Provenance::Estimated | Provenance::Simulated => String::new(),
     }
 }
 
@@ -117,7 +116,6 @@ struct Chart {
     now: Option<(f64, f64, String)>,
     y_ticks: Vec<Tick>,
     x_ticks: Vec<Tick>,
-    table: Rows,
 }
 
 impl Chart {
@@ -195,9 +193,6 @@ impl Chart {
             ),
             None => format!("{} used since {since}", amount(now_value)),
         };
-        let row = |&(x, y): &chart::Point| {
-            vec![format::clock_day(&state.zone, Timestamp::from_unix_ms(whole(x)), now), amount(y)]
-        };
         Self {
             level: if known { at.status.as_str() } else { "unknown" },
             summary,
@@ -209,9 +204,17 @@ impl Chart {
             now: now_at,
             y_ticks,
             x_ticks,
-            table: Rows { head: vec!["Time", "Used"], body: points.iter().rev().map(row).collect() },
         }
     }
+}
+
+fn history(state: &DashboardState, window: LimitWindow, now: Timestamp) -> Rows {
+    let row = |point: &QuotaPoint| {
+        let percent = point.percent.map_or_else(|| format::UNKNOWN.to_owned(), format::percent_1);
+        vec![format::clock_day(&state.zone, point.minute.start(), now), percent, format::exact(point.used.0)]
+    };
+    let points = state.window(window).map(|quota| quota.points.as_slice()).unwrap_or_default();
+    Rows { head: vec!["Time", "Used", "Tokens, input + output"], body: points.iter().rev().map(row).collect() }
 }
 
 fn ms(at: Timestamp) -> f64 {
@@ -281,7 +284,7 @@ pub(crate) fn QuotaPanel() -> impl IntoView {
                 <div class="card-tools legend">
                     <span><i class="key"></i>"used"</span>
                     {move || even.get().then(|| view! { <span><i class="key dotted"></i>"even pace"</span> })}
-                    <AsTable caption="Quota over time" rows=chart.pick(|c| c.table.clone()) />
+                    <AsTable caption="Quota over time" rows=table(move |state, now| history(state, chosen.get(), now)) />
                 </div>
             </header>
             <div class="quota-body">
@@ -291,7 +294,7 @@ pub(crate) fn QuotaPanel() -> impl IntoView {
                 </fieldset>
                 {chart_view(chart)}
             </div>
-            {used_by(chosen)}
+            {used_by()}
         </section>
     }
     .into_any()
@@ -350,7 +353,8 @@ fn window_card(window: LimitWindow, chosen: RwSignal<LimitWindow>) -> AnyView {
             <span class="window-name">{name}</span>
             <ProvenanceChip
                 source=card.pick(|w| w.source)
-                text=card.pick(|w| w.source_text.clone())
+                text=card.pick(source_word)
+                age=card.pick(|w| w.source_age.clone())
                 metric=(hooks.provenance, provenance)
             />
             <span class="hero">
@@ -380,6 +384,11 @@ fn window_card(window: LimitWindow, chosen: RwSignal<LimitWindow>) -> AnyView {
         </label>
     }
     .into_any()
+}
+
+fn source_word(window: &Window) -> String {
+    let word = if window.provenance.is_empty() { "no data yet" } else { window.provenance };
+    if window.source_age.is_empty() { word.to_owned() } else { format!("{word} ·") }
 }
 
 fn chart_view(chart: Memo<Chart>) -> AnyView {
@@ -417,10 +426,11 @@ fn chart_view(chart: Memo<Chart>) -> AnyView {
     .into_any()
 }
 
-fn used_by(chosen: RwSignal<LimitWindow>) -> AnyView {
+/// Who used the five-hour window; of longer ones it is not known.
+fn used_by() -> AnyView {
     let seen = StoredValue::new(Vec::new());
     let parts = figures(move |state, _| {
-        let used_by = state.window(chosen.get()).map(|quota| quota.now.used_by.as_slice()).unwrap_or_default();
+        let used_by = state.five_hour.as_ref().map(|quota| quota.now.used_by.as_slice()).unwrap_or_default();
         seen.try_update_value(|seen| shares(used_by, seen)).unwrap_or_default()
     });
     let summary = move || {
@@ -444,7 +454,7 @@ fn used_by(chosen: RwSignal<LimitWindow>) -> AnyView {
     view! {
         <div class="used-by">
             <div class="used-by-head">
-                <h3>"Used by "<span class="muted">"· % of the window’s tokens"</span></h3>
+                <h3>"Used by "<span class="muted">"· % of the 5-hour window’s tokens"</span></h3>
             </div>
             <div class="share" role="img" aria-label=move || format!("Used by: {}", summary())>
                 {move || parts.with(|parts| parts.iter().map(bar).collect_view())}

@@ -101,14 +101,14 @@ impl Row {
             fill,
             fill_text: fill.map_or_else(|| format::UNKNOWN.to_owned(), format::percent),
             compact_at: context.map(dashboard_core::state::ContextWindow::compact_at_percent),
-            level: session.context_level(),
+            level: if session.is_active() { session.context_level() } else { Level::Healthy },
             tokens: format::tokens(session.usage.total()),
             cost: format::cost(&session.cost),
             spark: Spark::of(&values),
             rate: format::tokens(rate),
             quiet: rate.0 == 0,
             agents: (all > 0).then(|| format!("{running} / {all}")),
-            last: format::span(now.ms_since(session.last_activity)),
+            last: format::span_short(now.ms_since(session.last_activity)),
             more: agents.len().saturating_sub(AGENTS_SHOWN),
             running: agents.into_iter().take(AGENTS_SHOWN).map(|agent| AgentRow::of(agent, now)).collect(),
         }
@@ -124,7 +124,7 @@ impl AgentRow {
             tokens: format::tokens(agent.total),
             cost: format::cost(&agent.cost),
             rate: format::tokens(agent.rate),
-            last: format::span(now.ms_since(agent.last_activity)),
+            last: format::span_short(now.ms_since(agent.last_activity)),
         }
     }
 }
@@ -171,7 +171,13 @@ pub(crate) fn SessionsPanel() -> impl IntoView {
             (by, false) if by == column => "ascending",
             _ => "none",
         };
-        let turn = move |_| order.update(|(by, down)| (*by, *down) = (column, *by != column || !*down));
+        let turn = move |_| {
+            order.update(|(by, down)| {
+                // A name reads from A to Z first, a figure from the largest.
+                *down = if *by == column { !*down } else { column != Column::Project };
+                *by = column;
+            });
+        };
         view! {
             <th scope="col" class=class aria-sort=sort>
                 <button type="button" on:click=turn>{name}</button>
@@ -364,7 +370,11 @@ fn agent_rows(row: &Row) -> AnyView {
         view! {
             <tr class="sub end">
                 <td class="c-state"></td>
-                <th scope="row" class="c-project" colspan="8">{format!("{more} more")}</th>
+                <th scope="row" class="c-project">{format!("{more} more")}</th>
+                {["c-model", "c-context", "c-tokens", "c-cost", "c-rate", "c-agents", "c-last"]
+                    .map(|class| view! { <td class=class></td> })
+                    .into_iter()
+                    .collect_view()}
             </tr>
         }
     });

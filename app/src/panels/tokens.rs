@@ -4,7 +4,7 @@ use dashboard_core::event::MinuteTokens;
 use dashboard_core::format;
 use dashboard_core::ids::SessionId;
 use dashboard_core::state::{DashboardState, MINUTES_KEPT, Session};
-use dashboard_core::time::{MINUTE_MS, Minute, SECOND_MS, Timestamp};
+use dashboard_core::time::{MINUTE_MS, Minute, SECOND_MS, Timestamp, ZoneOffsets};
 use dashboard_core::units::Tokens;
 use leptos::prelude::*;
 
@@ -36,7 +36,7 @@ impl Totals {
         };
         let trend = session.rate_trend_percent(now).map_or_else(String::new, |change| {
             let arrow = if change < 0.0 { "↓" } else { "↑" };
-            format!("{arrow} {} vs 10 min ago", format::percent(change.abs()))
+            format!("{arrow} {} vs 10\u{202f}min", format::percent(change.abs()))
         });
         Self {
             id: Figure { text: session.project.clone(), raw: session.id.to_string() },
@@ -72,7 +72,6 @@ struct Lanes {
     fresh_ticks: Vec<Tick>,
     reads_ticks: Vec<Tick>,
     x_ticks: Vec<Tick>,
-    table: Rows,
 }
 
 /// The peak minute of every `per` minutes, so that a short burst stays visible.
@@ -81,14 +80,39 @@ fn thin(minutes: &[MinuteTokens]) -> Vec<MinuteTokens> {
     minutes.chunks(per).filter_map(|chunk| chunk.iter().max_by_key(|m| m.total()).copied()).collect()
 }
 
-impl Lanes {
-    /// Only whole minutes are drawn: the one in course would read as a fall.
+/// The minutes to draw. Compared before anything is drawn: they change once a minute, the state
+/// many times a second.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Minutes {
+    zone: ZoneOffsets,
+    /// Oldest first, at most [`MAX_POINTS`].
+    shown: Vec<MinuteTokens>,
+}
+
+impl Minutes {
+    /// Only whole minutes: the one in course would read as a fall.
     fn of(state: &DashboardState, session: &Session, range: &str, now: Timestamp) -> Self {
         let last = Minute(now.minute().0 - 1);
         let kept = range.parse().unwrap_or(MINUTES_KEPT);
         let all = session.minute_series(Minute(last.0 - kept + 1), last);
-        let minutes = thin(&all);
-        let (Some(first), true) = (minutes.first(), minutes.len() > 1) else {
+        Self { zone: state.zone.clone(), shown: thin(&all) }
+    }
+
+    fn table(&self) -> Rows {
+        let row = |m: &MinuteTokens| {
+            let mut cells = vec![format::clock(&self.zone, m.minute.start())];
+            cells.extend([m.input, m.cache_creation, m.output, m.cache_read].map(|count| format::exact(count.0)));
+            cells
+        };
+        let head = vec!["Minute", "Input", "Cache write", "Output", "Cache read"];
+        Rows { head, body: self.shown.iter().rev().map(row).collect() }
+    }
+}
+
+impl Lanes {
+    fn of(drawn: &Minutes) -> Self {
+        let minutes = &drawn.shown;
+        let (Some(first), Some(last), true) = (minutes.first(), minutes.last(), minutes.len() > 1) else {
             return Self {
                 fresh_summary: "No whole minute of this session yet".to_owned(),
                 reads_summary: "No whole minute of this session yet".to_owned(),
@@ -105,23 +129,18 @@ impl Lanes {
         let reads = series(|m| m.cache_read);
         let fresh_steps = chart::value_ticks(peak(&input), 2);
         let reads_steps = chart::value_ticks(peak(&reads), 1);
-        let span = (x(first.minute), x(last));
+        let span = (x(first.minute), x(last.minute));
         let fresh = Scale { x: span, top: fresh_steps.last().copied().unwrap_or(1.0) };
         let low = Scale { x: span, top: reads_steps.last().copied().unwrap_or(1.0) };
         let base = [(span.0, 0.0), (span.1, 0.0)];
         let part = |upper: &[Point], lower: &[Point]| (chart::band(&fresh, upper, lower), chart::curve(&fresh, upper));
 
         let ticks = |scale: &Scale, steps: &[f64]| -> Vec<Tick> { steps.iter().map(|&y| tick(scale, y)).collect() };
-        let clock = |at: i64| format::clock(&state.zone, Timestamp::from_unix_ms(at));
-        let offset = i64::from(state.zone.offset_s(now)) * SECOND_MS;
-        let times = chart::time_ticks(first.minute.0 * MINUTE_MS, last.0 * MINUTE_MS, offset, 6);
+        let clock = |at: i64| format::clock(&drawn.zone, Timestamp::from_unix_ms(at));
+        let offset = i64::from(drawn.zone.offset_s(last.minute.start())) * SECOND_MS;
+        let times = chart::time_ticks(first.minute.0 * MINUTE_MS, last.minute.0 * MINUTE_MS, offset, 6);
         let height = |scale: &Scale, points: &[Point]| points.last().map_or(0.0, |point| scale.y_percent(point.1));
-        let span_text = format::span((last.0 - first.minute.0 + 1) * MINUTE_MS);
-        let row = |m: &MinuteTokens| {
-            let mut cells = vec![format::clock(&state.zone, m.minute.start())];
-            cells.extend([m.input, m.cache_creation, m.output, m.cache_read].map(|count| format::exact(count.0)));
-            cells
-        };
+        let span_text = format::span((last.minute.0 - first.minute.0 + 1) * MINUTE_MS);
         let most = |points: &[Point]| figure(peak(points));
         Self {
             fresh_summary: format!("Fresh tokens per minute over {span_text}, at most {}", most(&input)),
@@ -132,10 +151,6 @@ impl Lanes {
             fresh_ticks: ticks(&fresh, &fresh_steps),
             reads_ticks: ticks(&low, &reads_steps),
             x_ticks: chart::time_labels(&fresh, &times, clock, (span.1, "now".to_owned()), 9.0),
-            table: Rows {
-                head: vec!["Minute", "Input", "Cache write", "Output", "Cache read"],
-                body: minutes.iter().rev().map(row).collect(),
-            },
         }
     }
 }
@@ -155,8 +170,9 @@ pub(crate) fn TokensPanel(of: Signal<Option<SessionId>>) -> impl IntoView {
     let range = RwSignal::new(RANGES[0].0);
     let known = session_figures(of, |_, session, now| Totals::of(session, now));
     let totals = Memo::new(move |_| known.get().unwrap_or_else(Totals::none));
-    let drawn = session_figures(of, move |state, session, now| Lanes::of(state, session, range.get(), now));
-    let lanes = Memo::new(move |_| drawn.get().unwrap_or_default());
+    let minutes = session_figures(of, move |state, session, now| Minutes::of(state, session, range.get(), now));
+    let lanes = Memo::new(move |_| minutes.with(|minutes| minutes.as_ref().map(Lanes::of)).unwrap_or_default());
+    let table = Signal::derive(move || minutes.with(|m| m.as_ref().map(Minutes::table)).unwrap_or_default());
     view! {
         <section class="card tokens" aria-labelledby="h-tokens">
             <header class="card-head">
@@ -164,7 +180,7 @@ pub(crate) fn TokensPanel(of: Signal<Option<SessionId>>) -> impl IntoView {
                 <span class="card-sub">{metric("session.id", totals.pick(|t| t.id.clone()))}" · session"</span>
                 <div class="card-tools">
                     <Segments label="Range" options=RANGES chosen=range />
-                    <AsTable caption="Tokens by minute" rows=lanes.pick(|l| l.table.clone()) />
+                    <AsTable caption="Tokens by minute" rows=table />
                 </div>
             </header>
             <div class="tokens-body">

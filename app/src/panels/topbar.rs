@@ -4,8 +4,9 @@ use dashboard_core::connection::{ConnectionStatus, ConnectionView};
 use dashboard_core::format;
 use leptos::prelude::*;
 use leptos_router::components::A;
+use leptos_router::hooks::use_location;
 
-use super::{Dismissed, figures};
+use super::{Dismissed, figures, mode};
 use crate::feed::Store;
 use crate::site::Site;
 use crate::theme::Theme;
@@ -16,6 +17,11 @@ use crate::ui::Icon;
 pub(crate) fn TopBar() -> impl IntoView {
     let site = expect_context::<Site>();
     let active = figures(|state, now| state.session_totals(now).active);
+    let pathname = use_location().pathname;
+    let page = {
+        let site = site.clone();
+        move || pathname.with(|path| page_name(&site, path))
+    };
     let link = |path: &'static str, icon: &'static str, name: &'static str| {
         view! {
             <A href=site.href(path) exact=path == "/" attr:class=(path == "/settings").then_some("nav-settings")>
@@ -30,6 +36,7 @@ pub(crate) fn TopBar() -> impl IntoView {
             <a class="brand" href=site.href("/")>
                 <span class="mark"><Icon name="gauge" /></span>
                 <span class="brand-name">"Dashboard"</span>
+                <span class="brand-page" aria-hidden="true">{page}</span>
             </a>
             <nav class="nav" aria-label="Main">
                 {link("/", "pulse", "Live")}
@@ -39,7 +46,7 @@ pub(crate) fn TopBar() -> impl IntoView {
                 {link("/settings", "gear", "Settings")}
             </nav>
             <div class="topbar-tools">
-                {bell(site.href("/"))}
+                {bell(&site.href("/"))}
                 {mode_badge()}
                 {pill()}
                 {pause_button()}
@@ -50,7 +57,20 @@ pub(crate) fn TopBar() -> impl IntoView {
     .into_any()
 }
 
-fn bell(live: String) -> AnyView {
+/// What a narrow screen shows instead of the brand.
+fn page_name(site: &Site, path: &str) -> &'static str {
+    let route = path.strip_prefix(&site.base()).unwrap_or(path).trim_matches('/');
+    match route.split('/').next().unwrap_or_default() {
+        "" => "Live",
+        "sessions" => "Sessions",
+        "history" => "History",
+        "health-report" => "Health",
+        "settings" => "Settings",
+        _ => "Dashboard",
+    }
+}
+
+fn bell(live: &str) -> AnyView {
     let alerts = Dismissed::open();
     let count = move || alerts.with(Vec::len);
     let worst = move || alerts.with(|all| all.first().map(|alert| alert.level.as_str()));
@@ -71,41 +91,60 @@ fn bell(live: String) -> AnyView {
 }
 
 fn mode_badge() -> AnyView {
-    let mode = figures(|state, _| state.mode.as_str());
+    let mode = mode();
+    let mode = Signal::derive(move || mode.get().as_str());
     view! { <span class="mode" data-mode=mode data-metric="mode" data-value=mode>{mode}</span> }.into_any()
 }
 
-/// What the pill shows: look, icon, words, and the age that keeps its width.
-fn pill_text(view: &ConnectionView, simulated: bool, speed: Option<u32>) -> (&'static str, &'static str, String) {
-    let silent = || view.silent_ms.unwrap_or_default();
-    match view.status {
-        ConnectionStatus::Connecting => ("connecting", "", "Connecting".to_owned()),
-        ConnectionStatus::Live if simulated => ("simulated", "flask", "Simulated".to_owned()),
-        ConnectionStatus::Live => ("live", "pulse", format!("Live · {}", format::age(silent()))),
-        ConnectionStatus::Stale => ("stale", "clock", format!("Stale · {}", format::span(silent()))),
-        ConnectionStatus::Reconnecting => {
-            let wait = view.retry_in_ms.map_or_else(|| "…".to_owned(), |ms| format!(" in {}", format::span(ms + 999)));
-            ("reconnecting", "ring", format!("Reconnecting{wait}"))
+/// What the pill says, and how it looks.
+#[derive(Clone, Debug, PartialEq)]
+struct PillText {
+    state: &'static str,
+    icon: &'static str,
+    words: String,
+    /// Ticks by itself; its width must not move the bar.
+    age: String,
+}
+
+fn pill_text(view: &ConnectionView, simulated: bool, speed: Option<u32>) -> PillText {
+    let silent_ms = view.silent_ms.unwrap_or_default();
+    let (state, icon, words, age) = match view.status {
+        ConnectionStatus::Connecting => ("connecting", "", "Connecting".to_owned(), String::new()),
+        ConnectionStatus::Live if simulated => ("simulated", "flask", "Simulated".to_owned(), String::new()),
+        ConnectionStatus::Live => ("live", "pulse", "Live · ".to_owned(), format::age(silent_ms)),
+        ConnectionStatus::Stale => ("stale", "clock", "Stale · ".to_owned(), format::span(silent_ms)),
+        ConnectionStatus::Reconnecting => match view.retry_in_ms {
+            // Rounded up, so that it never says 0 s while waiting.
+            Some(ms) => ("reconnecting", "ring", "Reconnecting in ".to_owned(), format::span(ms + 999)),
+            None => ("reconnecting", "ring", "Reconnecting".to_owned(), String::new()),
+        },
+        ConnectionStatus::Offline => ("offline", "offline", "Offline".to_owned(), String::new()),
+        ConnectionStatus::Paused => {
+            ("paused", "pause", format!("Paused · {} waiting", format::exact(view.waiting)), String::new())
         }
-        ConnectionStatus::Offline => ("offline", "offline", "Offline".to_owned()),
-        ConnectionStatus::Paused => ("paused", "pause", format!("Paused · {} waiting", format::exact(view.waiting))),
         ConnectionStatus::None => {
             let speed = speed.map_or_else(String::new, |speed| format!(" · ×{speed}"));
-            ("simulated", "flask", format!("Simulated{speed}"))
+            ("simulated", "flask", format!("Simulated{speed}"), String::new())
         }
-    }
+    };
+    PillText { state, icon, words, age }
 }
 
 fn pill() -> AnyView {
     let store = expect_context::<Store>();
-    let simulated = figures(|state, _| state.mode.is_simulated());
+    let mode = mode();
     let text = Memo::new(move |_| {
         let speed = store.demo.map(|demo| demo.speed.get());
-        store.connection.with(|view| pill_text(view, simulated.get(), speed))
+        store.connection.with(|view| pill_text(view, mode.get().is_simulated(), speed))
     });
-    // One ring per event: the two values restart the animation.
-    let beat = figures(|state, _| if state.seq.0 % 2 == 0 { "0" } else { "1" });
-    let mark = move || match text.with(|text| text.1) {
+    // One ring per change of the state: the two values restart the animation.
+    let beat = Memo::new(move |before: Option<&&'static str>| {
+        store.state.track();
+        if before == Some(&"0") { "1" } else { "0" }
+    });
+    let icon = Memo::new(move |_| text.with(|text| text.icon));
+    let aged = Memo::new(move |_| text.with(|text| !text.age.is_empty()));
+    let mark = move || match icon.get() {
         "pulse" => view! { <i class="pulse" data-beat=beat></i> }.into_any(),
         "ring" => view! { <i class="ring spin"></i> }.into_any(),
         "" => view! { <i class="ring"></i> }.into_any(),
@@ -116,12 +155,15 @@ fn pill() -> AnyView {
     view! {
         <span
             class="pill"
-            data-state=move || text.with(|text| text.0)
+            data-state=move || text.with(|text| text.state)
             data-metric="connection"
             data-value=move || status.get().as_str()
         >
             {mark}
-            <span>{move || text.with(|text| text.2.clone())}</span>
+            <span>
+                {move || text.with(|text| text.words.clone())}
+                <span class="pill-age" hidden=move || !aged.get()>{move || text.with(|text| text.age.clone())}</span>
+            </span>
         </span>
         {move || lost().then(|| view! {
             <button class="icon-btn" type="button" aria-label="Reconnect now" on:click=move |_| store.retry()>

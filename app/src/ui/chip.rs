@@ -20,12 +20,14 @@ pub(crate) fn LevelChip(level: Signal<Level>, #[prop(optional)] metric: Option<&
 }
 
 /// Where a number comes from. `source` is the word scripts read: `official`, `estimated`,
-/// `simulated`; or `outdated`, which only changes how the chip looks. `metric` names the source for
+/// `simulated`; or `outdated`, which only changes how the chip looks. `age` follows the text, and
+/// stands alone where room is short. `metric` names the source for
 /// scripts, with its raw value.
 #[component]
 pub(crate) fn ProvenanceChip(
     source: Signal<&'static str>,
     text: Signal<String>,
+    #[prop(optional)] age: Option<Signal<String>>,
     #[prop(optional)] metric: Option<(&'static str, Signal<String>)>,
 ) -> impl IntoView {
     let icon = Signal::derive(move || match source.get() {
@@ -37,12 +39,14 @@ pub(crate) fn ProvenanceChip(
     view! {
         <span
             class="chip"
+            class:aged=move || age.is_some_and(|age| age.with(|age| !age.is_empty()))
             data-provenance=source
             data-metric=metric.map(|(name, _)| name)
             data-value=metric.map(|(_, raw)| raw)
         >
             <Icon name=icon />
-            {text}
+            <span class="source">{text}</span>
+            {age}
         </span>
     }
     .into_any()

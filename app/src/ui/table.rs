@@ -31,7 +31,11 @@ pub(crate) fn AsTable(caption: &'static str, rows: Signal<Rows>) -> impl IntoVie
 }
 
 fn table(caption: &'static str, rows: Signal<Rows>) -> impl IntoView {
-    let head = move || rows.with(|r| r.head.iter().map(|&name| view! { <th scope="col">{name}</th> }).collect_view());
+    let column = |(i, name): (usize, &&'static str)| {
+        let class = if i > 0 { "n" } else { "" };
+        view! { <th scope="col" class=class>{*name}</th> }
+    };
+    let head = move || rows.with(|r| r.head.iter().enumerate().map(column).collect_view());
     let row = |cells: &Vec<String>| {
         let name = cells.first().cloned().unwrap_or_default();
         let values = cells.iter().skip(1).map(|cell| view! { <td class="n">{cell.clone()}</td> }).collect_view();

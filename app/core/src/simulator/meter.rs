@@ -108,10 +108,8 @@ impl Meter {
     /// A refusal, told to `session`.
     pub(super) fn refusal(&self, now: Timestamp, session: &SessionId) -> Record {
         let five_hour = self.five_hour.used >= self.five_hour.budget && now < self.five_hour.resets_at;
-        let (window, limit) = match five_hour {
-            true => (LimitWindow::FiveHour, self.five_hour),
-            false => (LimitWindow::SevenDay, self.week),
-        };
+        let (window, limit) =
+            if five_hour { (LimitWindow::FiveHour, self.five_hour) } else { (LimitWindow::SevenDay, self.week) };
         Record::RateLimit(RateLimitReport {
             at: now,
             window,

@@ -125,7 +125,7 @@ static CALM_DAY: Script = Script {
     five_hour_used_percent: 12,
     week_budget: 90_000_000,
     week_used_percent: 23,
-    past_responses: (20, 90),
+    past_responses: (40, 180),
 };
 
 static QUOTA_CRUNCH: Script = Script {
@@ -178,11 +178,11 @@ static QUOTA_CRUNCH: Script = Script {
         },
     ],
     first_reset_ms: HOUR_MS + 40 * MINUTE_MS,
-    five_hour_budget: 9_000_000,
-    five_hour_used_percent: 55,
+    five_hour_budget: 10_600_000,
+    five_hour_used_percent: 50,
     week_budget: 150_000_000,
     week_used_percent: 58,
-    past_responses: (120, 420),
+    past_responses: (500, 1_800),
 };
 
 static CONTEXT_OVERFLOW: Script = Script {
@@ -219,7 +219,7 @@ static CONTEXT_OVERFLOW: Script = Script {
     five_hour_used_percent: 30,
     week_budget: 260_000_000,
     week_used_percent: 41,
-    past_responses: (90, 300),
+    past_responses: (500, 1_800),
 };
 
 static AGENT_SWARM: Script = Script {
@@ -259,9 +259,9 @@ static AGENT_SWARM: Script = Script {
         },
     ],
     first_reset_ms: 2 * HOUR_MS + 35 * MINUTE_MS,
-    five_hour_budget: 24_000_000,
+    five_hour_budget: 34_000_000,
     five_hour_used_percent: 25,
     week_budget: 420_000_000,
     week_used_percent: 36,
-    past_responses: (200, 700),
+    past_responses: (600, 2_000),
 };

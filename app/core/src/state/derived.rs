@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContextWindow, DAYS_SHOWN, DashboardState, QuotaWindow, Session};
+use super::{ContextWindow, DAYS_SHOWN, DashboardState, MAX_LOG, QuotaWindow, Session};
 use crate::event::{AgentTokens, DayUsage, HealthCheck, HealthStatus, MinuteTokens, Provenance, SessionPhase};
 use crate::format;
 use crate::ids::SessionId;
@@ -215,7 +215,7 @@ impl QuotaWindow {
             _ if self.now.blocked => "requests are refused".to_owned(),
             (None, _) => "limit unknown".to_owned(),
             (Some(_), None) => "no window open".to_owned(),
-            (Some(_), Some((_, pace))) if pace < 0.95 => format!("under pace, {pace:.1}× even"),
+            (Some(_), Some((_, pace))) if pace < 0.95 => "under pace".to_owned(),
             (Some(_), Some((_, pace))) if pace <= 1.05 => "at even pace".to_owned(),
             (Some(_), Some((_, pace))) => format!("{pace:.1}× even pace"),
         }
@@ -363,9 +363,11 @@ impl DashboardState {
         sum_days(self.days.first().map(|day| day.day).unwrap_or_default(), &self.days)
     }
 
-    /// Events of the last minute, as far as the log reaches.
+    /// Logged events per minute, over the last minute; over the log's reach where that is less.
     pub fn events_per_min(&self, now: Timestamp) -> usize {
-        self.log.iter().rev().take_while(|line| now.ms_since(line.at) < MINUTE_MS).count()
+        let recent = self.log.iter().rev().take_while(|line| now.ms_since(line.at) < MINUTE_MS).count();
+        let reach_ms = self.log.front().map_or(0, |oldest| now.ms_since(oldest.at));
+        if recent < MAX_LOG { recent } else { recent * 60_000 / usize::try_from(reach_ms).unwrap_or(0).max(1_000) }
     }
 
     /// What the user can act on, worst first, then least time left.

@@ -38,6 +38,8 @@ pub(super) struct QuotaTracker {
     entries: BTreeMap<Timestamp, Entry>,
     /// Sum over `entries`.
     week: Tokens,
+    /// Sums over `entries` since each window's start. Every flush asks for them, so they are kept up to date.
+    sums: BTreeMap<LimitWindow, (Timestamp, Tokens)>,
     /// The newest block; `None` if it has to be found again.
     block: Option<Block>,
     reports: BTreeMap<LimitWindow, RateLimitReport>,
@@ -68,6 +70,7 @@ impl QuotaTracker {
             custom_limit: None,
             entries: BTreeMap::new(),
             week: Tokens::ZERO,
+            sums: BTreeMap::new(),
             block: None,
             reports: BTreeMap::new(),
             reported: BTreeMap::new(),
@@ -110,6 +113,9 @@ impl QuotaTracker {
         let Some(at) = change.record.at else { return };
         let quota = change.record.usage.quota();
         self.changed = true;
+        for (_, sum) in self.sums.values_mut().filter(|(start, _)| *start <= at) {
+            *sum = if change.added { *sum + quota } else { *sum - quota };
+        }
         if change.added {
             let entry = self.entries.entry(at).or_default();
             entry.responses += 1;
@@ -186,12 +192,13 @@ impl QuotaTracker {
     }
 
     /// The window's figures by the best source; its level is still raw.
-    fn figures(&self, window: LimitWindow, now: Timestamp, sessions: &SessionMonitor) -> Option<QuotaUpdate> {
+    fn figures(&mut self, window: LimitWindow, now: Timestamp, sessions: &SessionMonitor) -> Option<QuotaUpdate> {
         let length_ms = if window == LimitWindow::FiveHour { BLOCK_MS } else { WEEK_MS };
         let report = self.reports.get(&window).filter(|report| match report.resets_at {
             Some(reset) => now < reset,
             None => now.ms_since(report.at) < REPORT_VALID_MS,
         });
+        let report = report.cloned();
         let newest = self.entries.last_key_value().map_or(now, |(&at, _)| at.min(now));
         let mut update = QuotaUpdate {
             window,
@@ -207,7 +214,7 @@ impl QuotaTracker {
             history: None,
             used_by: Vec::new(),
         };
-        if let Some(report) = report {
+        if let Some(report) = &report {
             update.provenance = self.provenance_of_reports;
             update.as_of = report.at;
             update.reset_time = report.resets_at;
@@ -224,16 +231,16 @@ impl QuotaTracker {
                     update.starts_at = block.map(|block| block.start);
                     update.reset_time = block.map(|block| block.end);
                 }
-                update.used = update.starts_at.map_or(Tokens::ZERO, |start| self.used_since(start));
+                update.used = update.starts_at.map_or(Tokens::ZERO, |start| self.used_since(window, start));
                 update.used_by = update.starts_at.map_or_else(Vec::new, |start| shares(&sessions.used_since(start)));
             }
             LimitWindow::SevenDay => {
                 update.used = match update.starts_at {
-                    Some(start) => self.used_since(start),
+                    Some(start) => self.used_since(window, start),
                     None => self.week,
                 };
             }
-            LimitWindow::SevenDayOpus => report.map(|_| ())?,
+            LimitWindow::SevenDayOpus => report.as_ref().map(|_| ())?,
         }
         if report.is_none() {
             update.percent = update.limit.and_then(|limit| update.used.percent_of(limit));
@@ -246,8 +253,15 @@ impl QuotaTracker {
         Some(update)
     }
 
-    fn used_since(&self, start: Timestamp) -> Tokens {
-        self.entries.range(start..).map(|(_, entry)| entry.quota).sum()
+    fn used_since(&mut self, window: LimitWindow, start: Timestamp) -> Tokens {
+        match self.sums.get(&window) {
+            Some(&(known, sum)) if known == start => sum,
+            _ => {
+                let sum = self.entries.range(start..).map(|(_, entry)| entry.quota).sum();
+                self.sums.insert(window, (start, sum));
+                sum
+            }
+        }
     }
 
     fn tell(&mut self, mut update: QuotaUpdate, now: Timestamp, first: bool, events: &mut Vec<Event>) {

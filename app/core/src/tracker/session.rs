@@ -223,8 +223,8 @@ impl SessionMonitor {
             if session.last_activity < start {
                 continue;
             }
+            let sums = projects.entry(session.project(id)).or_default();
             for cell in session.minutes.range(first..).map(|(_, cell)| cell) {
-                let sums = projects.entry(session.project(id)).or_default();
                 sums.0 += cell.usage.total() - cell.agents;
                 sums.1 += cell.agents;
             }
