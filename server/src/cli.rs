@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::builder::{BoolishValueParser, PossibleValuesParser, Resettable, TypedValueParser, OsStr};
+use clap::builder::{BoolishValueParser, OsStr, PossibleValuesParser, Resettable, TypedValueParser};
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use dashboard_core::simulator::Scenario;
 use dashboard_core::tracker::Plan;
@@ -105,7 +105,8 @@ pub struct StartArgs {
 }
 
 fn scenarios() -> impl TypedValueParser<Value = Scenario> {
-    PossibleValuesParser::new(Scenario::ALL.iter().map(|scenario| scenario.as_str())).try_map(|name| name.parse::<Scenario>())
+    PossibleValuesParser::new(Scenario::ALL.iter().map(|scenario| scenario.as_str()))
+        .try_map(|name| name.parse::<Scenario>())
 }
 
 fn plans() -> impl TypedValueParser<Value = Plan> {
@@ -183,7 +184,8 @@ fn with_file(mut command: Command, file: &Path) -> anyhow::Result<Command> {
             command.mut_arg(&id, |argument| argument.default_values(values.iter().map(OsStr::from)))
         });
         if !known {
-            let allowed: Vec<_> = command.find_subcommand("start").into_iter().flat_map(Command::get_arguments).collect();
+            let allowed: Vec<_> =
+                command.find_subcommand("start").into_iter().flat_map(Command::get_arguments).collect();
             let allowed: Vec<_> = allowed.iter().filter_map(|argument| argument.get_long()).collect();
             bail!("{}: unknown option {key}; allowed: {}", file.display(), allowed.join(", "));
         }

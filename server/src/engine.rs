@@ -100,7 +100,11 @@ impl Engine {
     }
 
     /// Runs until dropped.
-    pub async fn run(mut self, mut source: mpsc::Receiver<SourceMessage>, mut requests: mpsc::Receiver<SnapshotRequest>) {
+    pub async fn run(
+        mut self,
+        mut source: mpsc::Receiver<SourceMessage>,
+        mut requests: mpsc::Receiver<SnapshotRequest>,
+    ) {
         let step = if matches!(self.feed, Feed::Simulation(_)) { SIMULATION_STEP } else { SECOND };
         let mut tick = interval(step);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

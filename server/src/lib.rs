@@ -1,8 +1,16 @@
 //! The dashboard's server: reads what assistants write, keeps the numbers, shows them to browsers.
 
+pub mod cli;
 pub mod clock;
 pub mod commands;
+#[cfg(feature = "embed")]
+mod embedded;
+pub mod engine;
 pub mod health;
 pub mod http;
 pub mod hub;
+pub mod manager;
 pub mod source;
+pub mod zone;
+
+pub use manager::run;

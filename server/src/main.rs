@@ -1,25 +1,37 @@
-//! The dashboard's binary.
+//! The dashboard's binary: reads the command line and hands over to the library.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use server::commands::report;
+use server::cli::{Cli, Commands, config_file};
+use server::commands::{completions, demo, doctor, report, start};
+use tracing_subscriber::EnvFilter;
 
-/// A live view of coding sessions
-#[derive(Parser)]
-#[command(name = "dashboard", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Report(report::ReportArgs),
-}
-
-fn main() -> anyhow::Result<ExitCode> {
-    match Cli::parse().command {
-        Command::Report(args) => report::run(&args),
+fn main() -> ExitCode {
+    log_to_stderr();
+    match Cli::read(std::env::args_os(), config_file().as_deref()).and_then(|cli| run(cli.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("dashboard: {error:#}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn run(command: Commands) -> anyhow::Result<ExitCode> {
+    match command {
+        Commands::Start(args) => tokio::runtime::Runtime::new()?.block_on(start::run(args))?,
+        Commands::Report(args) => return report::run(&args),
+        Commands::Doctor(args) => return doctor::run(&args),
+        Commands::Demo(args) => demo::run(&args)?,
+        Commands::Completions { shell } => completions::run(shell)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Warnings and worse; more with `RUST_LOG`. Identifiers are fields, and nothing of a conversation is known here.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 }

@@ -10,13 +10,14 @@ mod security;
 mod serve;
 mod ws;
 
+use anyhow::Context;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, middleware};
 use dashboard_core::state::Mode;
-use leptos::config::LeptosOptions;
+use leptos::config::{LeptosOptions, get_configuration};
 use serde::Serialize;
 use tokio::time::Instant;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -58,10 +59,19 @@ pub fn router(app: App) -> Router {
         .route("/health", get(api::health))
         .route("/api/v1/snapshot", get(api::snapshot))
         .route("/api/{*path}", any(api::unknown))
+        .merge(pages::routes())
+        .fallback(get(pages::file_or_not_found))
         .with_state(app)
         .layer(RequestBodyLimitLayer::new(BODY_BYTES))
         .layer(middleware::from_fn_with_state(access, security::guard))
         .layer(middleware::from_fn(security::headers))
+}
+
+/// The page's build, from the environment under cargo-leptos and from constants otherwise.
+pub(crate) fn leptos_options() -> anyhow::Result<LeptosOptions> {
+    let mut options = get_configuration(None).context("cannot read the page's configuration")?.leptos_options;
+    options.output_name = "dashboard".into();
+    Ok(options)
 }
 
 /// An error as the API and the guard answer it: `{"error":"…","message":"…"}`.

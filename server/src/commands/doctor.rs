@@ -1,0 +1,134 @@
+//! `dashboard doctor`: looks at what the dashboard needs and says what to do about each.
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use dashboard_core::event::HealthStatus;
+use serde::Serialize;
+
+use crate::cli;
+use crate::source::files;
+use crate::source::roots::{self, Surroundings};
+
+/// Options of `doctor`.
+#[derive(Args, Clone, Debug)]
+pub struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Port the dashboard is to listen on
+    #[arg(long, env = "DASHBOARD_PORT", default_value_t = 3001)]
+    pub port: u16,
+    /// Claude Code's configuration directory, instead of the usual ones; may be repeated
+    #[arg(long, env = "DASHBOARD_CONFIG_DIR", value_name = "DIR", value_delimiter = ',')]
+    pub config_dir: Vec<PathBuf>,
+}
+
+/// What was found about one thing.
+#[derive(Debug, Serialize)]
+struct Finding {
+    /// The thing.
+    name: String,
+    status: HealthStatus,
+    /// What was found.
+    message: String,
+    /// What to do, where something is to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+impl Finding {
+    fn new(name: &str, status: HealthStatus, message: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), status, message: message.into(), advice: None }
+    }
+
+    fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+}
+
+/// Runs the command: exit code 0 if the dashboard can work, else 1.
+///
+/// # Errors
+/// If the output cannot be written.
+pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    let mut findings = transcripts(&args.config_dir);
+    findings.push(port(args.port));
+    findings.push(settings());
+    let status = findings.iter().map(|finding| finding.status).max().unwrap_or_default();
+    print(args.json, status, &findings).context("cannot write the findings")?;
+    Ok(if status == HealthStatus::Unhealthy { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn print(json: bool, status: HealthStatus, findings: &[Finding]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, &serde_json::json!({ "status": status, "components": findings }))?;
+        return writeln!(out);
+    }
+    for Finding { name, status, message, advice } in findings {
+        writeln!(out, "{:<9}  {name}: {message}", status.as_str())?;
+        if let Some(advice) = advice {
+            writeln!(out, "{:<9}  → {advice}", "")?;
+        }
+    }
+    Ok(())
+}
+
+/// One finding for each directory, and one for all of them.
+fn transcripts(config_dirs: &[PathBuf]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut total = 0;
+    for root in roots::find(config_dirs, &Surroundings::of_process()) {
+        let name = root.dir.display().to_string();
+        if !root.dir.join("projects").is_dir() {
+            findings.push(Finding::new(
+                &name,
+                HealthStatus::Healthy,
+                "no projects directory; watched in case it appears",
+            ));
+            continue;
+        }
+        let mut unreadable = Vec::new();
+        let count = files::transcripts(&root, &mut unreadable).len();
+        total += count;
+        findings.push(match unreadable.first() {
+            None => Finding::new(&name, HealthStatus::Healthy, format!("{count} transcripts")),
+            Some(first) => {
+                let message = format!("{count} transcripts; {} cannot be read: {}", first.path, first.error);
+                Finding::new(&name, HealthStatus::Degraded, message)
+                    .advise("allow this user to read it; everything else is counted")
+            }
+        });
+    }
+    findings.push(if total > 0 {
+        Finding::new("transcripts", HealthStatus::Healthy, format!("{total} found"))
+    } else {
+        Finding::new("transcripts", HealthStatus::Degraded, "none found")
+            .advise("start a session of Claude Code, or name its directory with --config-dir; meanwhile `dashboard start --simulation` shows the dashboard at work")
+    });
+    findings
+}
+
+fn port(port: u16) -> Finding {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        Ok(_) => Finding::new("port", HealthStatus::Healthy, format!("{port} is free")),
+        Err(error) => Finding::new("port", HealthStatus::Degraded, format!("{port} cannot be used: {error}"))
+            .advise("a dashboard may be running there already; else choose another with --port"),
+    }
+}
+
+/// A file with mistakes ends every command before this one runs, so it is only said where it is.
+fn settings() -> Finding {
+    let message = match cli::config_file() {
+        Some(file) if file.is_file() => file.display().to_string(),
+        Some(file) => format!("none; {} would be read", file.display()),
+        None => "none; this platform names no directory for it".to_owned(),
+    };
+    Finding::new("settings", HealthStatus::Healthy, message)
+}

@@ -1,0 +1,154 @@
+//! `dashboard start`: binds, runs the dashboard, says where it is, and stops it when asked.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use dashboard_core::price::PriceTable;
+use tokio::net::TcpListener;
+
+use crate::cli::StartArgs;
+use crate::clock;
+use crate::http::Access;
+use crate::manager::{DashboardManager, Settings, Source};
+use crate::source::roots::{self, Surroundings};
+use crate::zone::Zone;
+
+/// Runs the command until Ctrl+C or SIGTERM.
+///
+/// # Errors
+/// If the options contradict each other or the address cannot be had.
+pub async fn run(args: StartArgs) -> anyhow::Result<()> {
+    let settings = settings(&args)?;
+    let listener = bind(&args).await?;
+    let address = address(&args, listener.local_addr().context("the listener has no address")?);
+    let manager = DashboardManager::start(listener, settings)?;
+
+    let mut stdout = io::stdout();
+    let style = Style { colours: stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) };
+    // Nobody may be reading; that is no reason not to run.
+    let _ = stdout.write_all(banner(&args, &address, manager.status().source.as_str(), style).as_bytes());
+    let _ = stdout.flush();
+    if !args.no_browser && !under_cargo_leptos() {
+        let opened = opener::open_browser(&address.page);
+        if let Err(error) = opened {
+            tracing::warn!(%error, "no browser could be opened");
+        }
+    }
+    shutdown_signal().await?;
+    manager.stop().await;
+    Ok(())
+}
+
+fn settings(args: &StartArgs) -> anyhow::Result<Settings> {
+    let access = Access::new(&args.host, args.token.clone())?;
+    let prices = Arc::new(PriceTable::embedded());
+    let zone = args.timezone.unwrap_or_else(Zone::of_machine).offsets(clock::wall());
+    let source = if args.simulation {
+        Source::Simulation { scenario: args.scenario, seed: args.seed, speed: args.speed }
+    } else {
+        Source::Live { roots: roots::find(&args.config_dir, &Surroundings::of_process()), plan: args.plan }
+    };
+    Ok(Settings { access, zone, prices, source })
+}
+
+async fn bind(args: &StartArgs) -> anyhow::Result<TcpListener> {
+    TcpListener::bind((args.host.as_str(), args.port)).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow!(
+            "port {} is in use, perhaps by another dashboard: choose another one with --port, e.g. --port {}",
+            args.port,
+            args.port.checked_add(1).unwrap_or(3001),
+        ),
+        io::ErrorKind::PermissionDenied => {
+            anyhow!("port {} is reserved for the system: choose one from 1024 on with --port", args.port)
+        }
+        _ => anyhow!(
+            "cannot listen on {} port {}: {error}; --host and --port choose another address",
+            args.host,
+            args.port
+        ),
+    })
+}
+
+/// How the dashboard is reached.
+struct Address {
+    /// Without a secret.
+    base: String,
+    /// What to open.
+    page: String,
+}
+
+fn address(args: &StartArgs, bound: SocketAddr) -> Address {
+    let host = match bound.ip() {
+        ip if ip.is_unspecified() || args.host.eq_ignore_ascii_case("localhost") => "localhost".to_owned(),
+        _ if args.host.contains(':') => format!("[{}]", args.host),
+        _ => args.host.clone(),
+    };
+    let base = format!("http://{host}:{}", bound.port());
+    let page = match &args.token {
+        Some(token) => format!("{base}/?token={}", token.reveal()),
+        None => format!("{base}/"),
+    };
+    Address { base, page }
+}
+
+/// Whether text may have colours.
+#[derive(Clone, Copy)]
+struct Style {
+    colours: bool,
+}
+
+impl Style {
+    fn bold(self, text: &str) -> String {
+        if self.colours { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    fn dim(self, text: &str) -> String {
+        if self.colours { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+fn banner(args: &StartArgs, address: &Address, source: &str, style: Style) -> String {
+    let mode = if args.simulation { "simulation, made-up figures" } else { "live" };
+    let rows = [
+        ("Dashboard", style.bold(&address.page)),
+        ("Mode", mode.to_owned()),
+        ("Source", source.to_owned()),
+        ("Health", format!("{}/health", address.base)),
+    ];
+    let rows: String =
+        rows.iter().map(|(label, value)| format!("{} {value}\n", style.dim(&format!("{label:<10}")))).collect();
+    format!("{rows}{}\n", style.dim("Press Ctrl+C to stop."))
+}
+
+/// The development server restarts us on every change; a browser each time would be too many.
+fn under_cargo_leptos() -> bool {
+    std::env::args_os().len() == 1 && std::env::var_os("LEPTOS_OUTPUT_NAME").is_some()
+}
+
+/// Done on the first Ctrl+C or SIGTERM; the second ends the process at once.
+async fn shutdown_signal() -> anyhow::Result<()> {
+    let mut terminate = terminate().context("cannot listen for signals")?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot listen for Ctrl+C")?,
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+    tokio::spawn(async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    });
+    Ok(())
+}
+
+#[cfg(unix)]
+fn terminate() -> io::Result<tokio::signal::unix::Signal> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+}
+
+#[cfg(windows)]
+fn terminate() -> io::Result<tokio::signal::windows::CtrlShutdown> {
+    tokio::signal::windows::ctrl_shutdown()
+}
