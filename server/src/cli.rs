@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::builder::{BoolishValueParser, OsStr, PossibleValuesParser, Resettable, TypedValueParser};
+use clap::builder::{BoolishValueParser, OsStr, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use dashboard_core::simulator::Scenario;
 use dashboard_core::tracker::Plan;
@@ -181,7 +181,7 @@ fn with_file(mut command: Command, file: &Path) -> anyhow::Result<Command> {
                 return command;
             }
             known = true;
-            command.mut_arg(&id, |argument| argument.default_values(values.iter().map(OsStr::from)))
+            command.mut_arg(&id, |argument| argument.default_values(values.iter().cloned().map(OsStr::from)))
         });
         if !known {
             let allowed: Vec<_> =
