@@ -10,6 +10,7 @@ pub mod health;
 pub mod http;
 pub mod hub;
 pub mod manager;
+pub mod platform;
 pub mod source;
 pub mod zone;
 

@@ -41,8 +41,13 @@ impl Unreadable {
 /// The transcripts below a root: regular files named `*.jsonl` at any depth of `projects/`, in no particular order.
 /// Links are not followed. A missing directory is empty; what cannot be read goes to `unreadable`.
 pub fn transcripts(root: &Root, unreadable: &mut Vec<Unreadable>) -> Vec<Found> {
+    transcripts_in(root, &root.dir.join("projects"), unreadable)
+}
+
+/// The same for one directory below a root's `projects/`.
+pub fn transcripts_in(root: &Root, dir: &Path, unreadable: &mut Vec<Unreadable>) -> Vec<Found> {
     let mut found = Vec::new();
-    for entry in WalkDir::new(root.dir.join("projects")) {
+    for entry in WalkDir::new(dir) {
         match entry {
             Ok(entry) => {
                 if entry.file_type().is_file() {
