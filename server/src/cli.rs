@@ -181,7 +181,7 @@ fn with_file(mut command: Command, file: &Path) -> anyhow::Result<Command> {
                 return command;
             }
             known = true;
-            command.mut_arg(&id, |argument| argument.default_values(values.iter().map(OsStr::from)))
+            command.mut_arg(&id, |argument| argument.default_values(values.iter().cloned().map(OsStr::from)))
         });
         if !known {
             let allowed: Vec<_> =

@@ -21,6 +21,8 @@ use crate::zone::Zone;
 /// If the options contradict each other or the address cannot be had.
 pub async fn run(args: StartArgs) -> anyhow::Result<()> {
     let settings = settings(&args)?;
+    // Before anything is printed: who reads the banner may stop us at once.
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
     let listener = bind(&args).await?;
     let address = address(&args, listener.local_addr().context("the listener has no address")?);
     let manager = DashboardManager::start(listener, settings)?;
@@ -36,7 +38,12 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
             tracing::warn!(%error, "no browser could be opened");
         }
     }
-    shutdown_signal().await?;
+    signals.next().await;
+    tracing::info!("stopping");
+    tokio::spawn(async move {
+        signals.next().await;
+        std::process::exit(130);
+    });
     manager.stop().await;
     Ok(())
 }
@@ -127,28 +134,35 @@ fn under_cargo_leptos() -> bool {
     std::env::args_os().len() == 1 && std::env::var_os("LEPTOS_OUTPUT_NAME").is_some()
 }
 
-/// Done on the first Ctrl+C or SIGTERM; the second ends the process at once.
-async fn shutdown_signal() -> anyhow::Result<()> {
-    let mut terminate = terminate().context("cannot listen for signals")?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot listen for Ctrl+C")?,
-        _ = terminate.recv() => {}
+/// What asks the dashboard to stop. The first is obeyed with grace, the second at once.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(windows)]
+    interrupt: tokio::signal::windows::CtrlC,
+    #[cfg(windows)]
+    terminate: tokio::signal::windows::CtrlShutdown,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn listen() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
-    tracing::info!("stopping");
-    tokio::spawn(async {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
+
+    #[cfg(windows)]
+    fn listen() -> io::Result<Self> {
+        use tokio::signal::windows::{ctrl_c, ctrl_shutdown};
+        Ok(Self { interrupt: ctrl_c()?, terminate: ctrl_shutdown()? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-    });
-    Ok(())
-}
-
-#[cfg(unix)]
-fn terminate() -> io::Result<tokio::signal::unix::Signal> {
-    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-}
-
-#[cfg(windows)]
-fn terminate() -> io::Result<tokio::signal::windows::CtrlShutdown> {
-    tokio::signal::windows::ctrl_shutdown()
+    }
 }

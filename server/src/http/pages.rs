@@ -6,24 +6,23 @@ use app::ServerCookies;
 use app::feed::ServerBoot;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_SECURITY_POLICY, COOKIE, HOST};
+use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, COOKIE, HOST};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
-use axum::response::Response;
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use dashboard_core::protocol::Boot;
 use leptos::context::provide_context;
 use leptos::nonce::use_nonce;
 use leptos::prelude::expect_context;
-use leptos_axum::{ResponseOptions, render_app_async_with_context};
+use leptos_axum::{ResponseOptions, generate_route_list, render_app_to_stream_in_order_with_context};
 
-use super::{App, assets, security};
+use super::{App, Problem, assets, security};
 
-/// The routes that are pages. Those with a parameter are open to any value.
-const PAGES: [&str; 6] = ["/", "/sessions", "/sessions/{id}", "/history", "/health-report", "/settings"];
-
+/// The routes the application has. Those with a parameter are open to any value.
 pub(super) fn routes() -> Router<App> {
-    PAGES.iter().fold(Router::new(), |router, path| router.route(path, get(page)))
+    let listings = generate_route_list(app::App);
+    listings.iter().fold(Router::new(), |router, listing| router.route(listing.path(), get(page)))
 }
 
 async fn page(State(app): State<App>, request: Request) -> Response {
@@ -32,10 +31,13 @@ async fn page(State(app): State<App>, request: Request) -> Response {
 
 /// Everything that is neither page nor API: a file, or a page that says that there is nothing.
 pub(super) async fn file_or_not_found(State(app): State<App>, request: Request) -> Response {
-    // A request's body cannot be shared between threads, so nothing of it is borrowed while waiting.
+    // Taken out of the request, whose body may not be shared with what is waited for.
     let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
     match assets::find(&path, &headers).await {
         Some(file) => file,
+        None if !headers.get(ACCEPT).is_some_and(|types| types.as_bytes().starts_with(b"text/html")) => {
+            Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here.").into_response()
+        }
         None => {
             let mut response = render(app, request).await;
             *response.status_mut() = StatusCode::NOT_FOUND;
@@ -45,10 +47,10 @@ pub(super) async fn file_or_not_found(State(app): State<App>, request: Request) 
 }
 
 async fn render(app: App, request: Request) -> Response {
-    let boot = ServerBoot(boot(&app, request.uri().clone()).await);
-    let headers = request.headers();
-    let cookies = ServerCookies(text(headers, &COOKIE).unwrap_or_default().to_owned());
-    let host: Option<Authority> = text(headers, &HOST).and_then(|host| host.parse().ok());
+    let is_demo = is_demo(request.uri());
+    let boot = ServerBoot(boot(&app, is_demo).await);
+    let cookies = ServerCookies(header(&request, &COOKIE).unwrap_or_default().to_owned());
+    let host: Option<Authority> = header(&request, &HOST).and_then(|host| host.parse().ok());
     // cargo-leptos says so while it watches; the page then listens for its word to reload.
     let reload_port = std::env::var_os("LEPTOS_WATCH").map(|_| app.leptos.reload_port);
     let context = move || {
@@ -61,14 +63,16 @@ async fn render(app: App, request: Request) -> Response {
         }
     };
     let options = app.leptos;
-    render_app_async_with_context(context, move || app::shell(options.clone()))(request).await
+    render_app_to_stream_in_order_with_context(context, move || app::shell(options.clone()))(request).await
+}
+
+fn header<'a>(request: &'a Request, name: &HeaderName) -> Option<&'a str> {
+    request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 /// What the page begins with: the state as it is now. Nothing while history is being read, and nothing for the
 /// demo, which makes its own; the page shows its skeleton then.
-async fn boot(app: &App, uri: Uri) -> Option<Arc<Boot>> {
-    let query = uri.query().unwrap_or_default();
-    let is_demo = query.split('&').any(|pair| pair == "demo" || pair.starts_with("demo="));
+async fn boot(app: &App, is_demo: bool) -> Option<Arc<Boot>> {
     if is_demo || !app.hub.has_begun() {
         return None;
     }
@@ -77,6 +81,7 @@ async fn boot(app: &App, uri: Uri) -> Option<Arc<Boot>> {
     Some(Arc::new(Boot { epoch: snapshot.epoch.clone(), now: app.clock.now(), state }))
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
+fn is_demo(uri: &Uri) -> bool {
+    let query = uri.query().unwrap_or_default();
+    query.split('&').any(|pair| pair == "demo" || pair.starts_with("demo="))
 }

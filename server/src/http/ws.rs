@@ -132,3 +132,100 @@ fn obey(message: &Message, subscription: &mut Subscription) -> Option<Utf8Bytes>
 fn error(code: &str, message: &str) -> Utf8Bytes {
     json(&ServerFrame::Error { code: code.to_owned(), message: message.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Poll};
+
+    use dashboard_core::state::Mode;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::hub::Hub;
+
+    /// A page that says nothing, and accepts nothing until `reads_from`.
+    struct Sluggish {
+        reads_from: Instant,
+        accepted: Arc<Mutex<Vec<Message>>>,
+    }
+
+    impl Stream for Sluggish {
+        type Item = Result<Message, Infallible>;
+
+        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            Poll::Pending
+        }
+    }
+
+    impl Sink<Message> for Sluggish {
+        type Error = Infallible;
+
+        fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            if Instant::now() >= self.reads_from {
+                return Poll::Ready(Ok(()));
+            }
+            let (waker, at) = (cx.waker().clone(), self.reads_from);
+            tokio::spawn(async move {
+                tokio::time::sleep_until(at).await;
+                waker.wake();
+            });
+            Poll::Pending
+        }
+
+        fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Infallible> {
+            self.accepted.lock().unwrap().push(message);
+            Ok(())
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// What a page got that reads nothing for the first `wait`, and whether it was let go within an hour.
+    async fn conversation(wait: Duration) -> (Vec<Message>, bool) {
+        let (hub, _requests) = Hub::new();
+        hub.begin(Epoch::from("one"), Mode::Live, Seq(0), Clock::Wall);
+        let accepted = Arc::default();
+        let page = Sluggish { reads_from: Instant::now() + wait, accepted: Arc::clone(&accepted) };
+        let hour = Duration::from_secs(3_600);
+        let position = Position { epoch: Epoch::from("one"), seq: Seq(0) };
+        let ended = timeout(hour, converse(page, hub.subscribe(Some(position)))).await.is_ok();
+        assert_eq!(*hub.clients().borrow(), 0);
+        let accepted = accepted.lock().unwrap().clone();
+        (accepted, ended)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_never_reads_is_let_go() {
+        let (accepted, ended) = conversation(Duration::from_secs(86_400)).await;
+        assert!(ended);
+        assert_eq!(accepted, []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_reads_too_late_learns_why_it_was_closed() {
+        let (accepted, ended) = conversation(SEND_TIMEOUT + CLOSE_TIMEOUT / 2).await;
+        assert!(ended);
+        let [Message::Close(Some(close))] = accepted.as_slice() else { panic!("{accepted:?}") };
+        assert_eq!(close.code, close_code::AGAIN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_reads_late_but_in_time_is_kept() {
+        let (accepted, ended) = conversation(SEND_TIMEOUT / 2).await;
+        assert!(!ended);
+        let frames: Vec<_> = accepted.iter().filter_map(|message| message.to_text().ok()).collect();
+        assert!(frames[0].contains("hello"));
+        assert!(frames[1..].iter().all(|frame| frame.contains("heartbeat")));
+        assert!(frames.len() > 600, "one every five seconds");
+    }
+}

@@ -1,0 +1,153 @@
+//! Routes and who may use them, over a real port.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod support;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode};
+use server::manager::Source;
+use support::{TestDashboard, soon};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+async fn get(dashboard: &TestDashboard, path: &str, headers: &[(reqwest::header::HeaderName, &str)]) -> Response {
+    let client = Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
+    let request =
+        headers.iter().fold(client.get(dashboard.url(path)), |request, (name, value)| request.header(name, *value));
+    soon("an answer", request.send()).await.unwrap()
+}
+
+#[tokio::test]
+async fn health_says_how_the_parts_are() {
+    let dashboard = TestDashboard::simulation().await;
+    let mut page = dashboard.page(None).await;
+    page.step().await;
+    let response = get(&dashboard, "/health", &[]).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let health: serde_json::Value = response.json().await.unwrap();
+    assert_eq!(health["status"], "healthy");
+    assert_eq!(health["mode"], "simulation");
+    assert_eq!(health["clients"], 1);
+    for part in ["websocket", "engine", "quota_tracker", "context_tracker"] {
+        assert_eq!(health["components"][part]["status"], "healthy", "{part}");
+    }
+    for field in ["version", "uptime_s", "timestamp"] {
+        assert!(!health[field].is_null(), "{field}");
+    }
+    dashboard.stop().await;
+}
+
+#[tokio::test]
+async fn pages_are_rendered_with_their_state_and_a_policy() {
+    let dashboard = TestDashboard::simulation().await;
+    let mut page = dashboard.page(None).await;
+    page.step().await;
+    let mut nonces = Vec::new();
+    for path in ["/", "/?demo", "/sessions", "/sessions/unknown", "/history", "/health-report", "/settings"] {
+        let response = get(&dashboard, path, &[]).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        assert_eq!(response.headers()["referrer-policy"], "no-referrer");
+        let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+        let html = response.text().await.unwrap();
+        let scripts = policy.split(';').find(|part| part.trim().starts_with("script-src")).unwrap();
+        assert!(!scripts.contains("unsafe-inline") && !scripts.contains("'unsafe-eval'"), "{policy}");
+        let nonce = scripts.split("'nonce-").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+        for script in html.split("<script").skip(1) {
+            let tag = script.split('>').next().unwrap();
+            assert!(tag.contains(&nonce) || tag.contains("application/json"), "{path}: <script{tag}>");
+        }
+        assert_eq!(html.contains("id=\"boot\""), path != "/?demo", "{path}");
+        nonces.push(nonce);
+    }
+    nonces.sort();
+    nonces.dedup();
+    assert_eq!(nonces.len(), 7, "each page has its own nonce");
+    dashboard.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_404() {
+    let dashboard = TestDashboard::simulation().await;
+    for path in ["/nothing", "/pkg/nothing.js", "/pkg/../Cargo.toml", "/%2e%2e/Cargo.toml", "/api/v1/nothing", "/ws/x"]
+    {
+        assert_eq!(get(&dashboard, path, &[]).await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    let problem: serde_json::Value = get(&dashboard, "/api/v1/nothing", &[]).await.json().await.unwrap();
+    assert_eq!(problem["error"], "not_found");
+    dashboard.stop().await;
+}
+
+#[tokio::test]
+async fn foreign_hosts_and_origins_are_refused_everywhere() {
+    let dashboard = TestDashboard::simulation().await;
+    let own = dashboard.address.to_string();
+    let own_origin = format!("http://{own}");
+    for (host, origin, allowed) in [
+        (own.as_str(), None, true),
+        ("localhost", None, true),
+        (own.as_str(), Some(own_origin.as_str()), true),
+        ("evil.example", None, false),
+        ("evil.example", Some("http://evil.example"), false),
+        (own.as_str(), Some("http://evil.example"), false),
+        (own.as_str(), Some("null"), false),
+        ("localhost", Some(own_origin.as_str()), false),
+    ] {
+        let mut headers = vec![(HOST, host)];
+        headers.extend(origin.map(|origin| (ORIGIN, origin)));
+        for path in ["/", "/health", "/api/v1/snapshot", "/nothing", "/pkg/dashboard.js"] {
+            let refused = get(&dashboard, path, &headers).await.status() == StatusCode::FORBIDDEN;
+            assert_eq!(refused, !allowed, "{path}, Host {host}, Origin {origin:?}");
+        }
+        headers.extend([
+            (reqwest::header::CONNECTION, "upgrade"),
+            (reqwest::header::UPGRADE, "websocket"),
+            (reqwest::header::SEC_WEBSOCKET_VERSION, "13"),
+            (reqwest::header::SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ=="),
+        ]);
+        let status = get(&dashboard, "/ws", &headers).await.status();
+        let expected = if allowed { StatusCode::SWITCHING_PROTOCOLS } else { StatusCode::FORBIDDEN };
+        assert_eq!(status, expected, "/ws, Host {host}, Origin {origin:?}");
+    }
+    dashboard.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_opens_what_is_closed_without() {
+    let source = Source::Live { roots: Vec::new(), plan: None };
+    let dashboard = TestDashboard::start(source, Some("s3cret")).await;
+    for path in ["/", "/ws", "/health", "/api/v1/nothing", "/?token=wrong"] {
+        assert_eq!(get(&dashboard, path, &[]).await.status(), StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let wrong = [(AUTHORIZATION, "Bearer wrong")];
+    assert_eq!(get(&dashboard, "/health", &wrong).await.status(), StatusCode::UNAUTHORIZED);
+    let right = [(AUTHORIZATION, "Bearer s3cret")];
+    assert_eq!(get(&dashboard, "/health", &right).await.status(), StatusCode::OK);
+
+    let signed_in = get(&dashboard, "/?token=s3cret", &[]).await;
+    assert_eq!(signed_in.status(), StatusCode::SEE_OTHER);
+    assert_eq!(signed_in.headers()[LOCATION], "/");
+    let cookie = signed_in.headers()[SET_COOKIE].to_str().unwrap();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap();
+    assert_eq!(get(&dashboard, "/health", &[(COOKIE, cookie)]).await.status(), StatusCode::OK);
+    dashboard.stop().await;
+}
+
+#[tokio::test]
+async fn sizes_are_limited() {
+    let dashboard = TestDashboard::simulation().await;
+    let long = "x".repeat(40 << 10);
+    let head = get(&dashboard, "/health", &[(COOKIE, long.as_str())]).await;
+    assert_eq!(head.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+
+    let mut stream = TcpStream::connect(dashboard.address).await.unwrap();
+    let request = "POST /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    soon("an answer", stream.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    dashboard.stop().await;
+}
