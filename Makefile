@@ -56,8 +56,7 @@ dev: page-tools ## Run with live reload: rebuilds on every change
 	exec cargo leptos watch
 
 .PHONY: demo
-demo: build ## Write the static demo site into target/demo
-	$(binary) demo --out target/demo
+demo: $(demo_site) ## Build the static demo site in target/demo
 
 .PHONY: check
 check: rust-components ## Check quickly while working: format, lints, tests of the core
@@ -93,9 +92,11 @@ $(binary): $(demo_site) $(live_site) $(call sources,server)
 	cargo build --release --locked -p server --features embed
 	@touch $@
 
-# The page that mounts itself: the static demo.
+# The static demo: the page that mounts itself, with one index per route so that any web server can serve it.
 $(demo_site): $(page_sources) | page-tools
+	rm -rf target/demo
 	LEPTOS_SITE_ROOT=target/demo cargo leptos build --release --frontend-only --lib-features csr
+	rm -f target/demo/pkg/*.d.ts
 	cp frontend/static/index.html frontend/static/loader.js target/demo/
 	@for route in sessions history health-report settings; do \
 		mkdir -p target/demo/$$route; \
@@ -106,6 +107,7 @@ $(demo_site): $(page_sources) | page-tools
 # The page that hydrates what the server renders.
 $(live_site): $(page_sources) | page-tools
 	cargo leptos build --release --frontend-only
+	rm -f target/site/pkg/*.d.ts
 	@touch $@
 
 # ---- Tools: each is installed when missing or of another version -----------------------------------------------------

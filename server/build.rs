@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let site =
         files(&workspace.join("target/site"), "pkg/dashboard.wasm", "cargo leptos build --release --frontend-only")?;
-    let demo = files(&workspace.join("target/demo"), "index.html", "make target/demo/pkg/dashboard.wasm")?;
+    let demo = files(&workspace.join("target/demo"), "index.html", "make demo")?;
 
     let mut code = String::from("pub(crate) static SITE: &[Embedded] = &[\n");
     for (index, (path, file)) in site.iter().enumerate() {
