@@ -63,7 +63,7 @@ fn files(root: &Path, expected: &str, command: &str) -> Result<Vec<(String, Path
             let path = entry?.path();
             if path.is_dir() {
                 waiting.push(path);
-            } else if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+            } else if path.file_name().is_some_and(|name| is_served(&name.to_string_lossy())) {
                 let relative = path.strip_prefix(&base)?.to_string_lossy().replace('\\', "/");
                 found.push((relative, path));
             }
@@ -71,6 +71,11 @@ fn files(root: &Path, expected: &str, command: &str) -> Result<Vec<(String, Path
     }
     found.sort();
     Ok(found)
+}
+
+/// Not the leftovers of the build: hidden files, type declarations.
+fn is_served(name: &str) -> bool {
+    !name.starts_with('.') && !name.ends_with(".d.ts")
 }
 
 /// Writes the compressed form beside the code, if it is smaller, and says how the code names it.
