@@ -3,6 +3,8 @@
 //! Rules: three digits for token counts, two units at most for spans, a dash for what is unknown
 //! (never a zero), a thin space before the percent sign.
 
+use chrono::Datelike;
+
 use crate::event::SessionPhase;
 use crate::level::Level;
 use crate::record::{ApiErrorKind, LimitWindow};
@@ -137,7 +139,7 @@ pub fn clock_s(zone: &ZoneOffsets, at: Timestamp) -> String {
 
 /// A weekday and a clock time to the second: `Mon 13:46:20`.
 pub fn weekday_clock_s(zone: &ZoneOffsets, at: Timestamp) -> String {
-    format!("{} {}", zone.day(at).format("%a"), clock_s(zone, at))
+    format!("{} {}", weekday(zone.day(at)), clock_s(zone, at))
 }
 
 /// A clock time, with the weekday if it is not within a day of `now`: `Mon 09:00`.
@@ -145,7 +147,7 @@ pub fn clock_day(zone: &ZoneOffsets, at: Timestamp, now: Timestamp) -> String {
     if at.ms_since(now).abs() < DAY_MS {
         clock(zone, at)
     } else {
-        format!("{} {}", zone.day(at).format("%a"), clock(zone, at))
+        format!("{} {}", weekday(zone.day(at)), clock(zone, at))
     }
 }
 
@@ -158,12 +160,31 @@ pub fn utc_offset(seconds_east: i32) -> String {
 
 /// A day without its year: `7 Nov`.
 pub fn day(day: Day) -> String {
-    day.format("%-d %b").to_string()
+    format!("{} {}", day.day(), &month(day)[..3])
 }
 
 /// The name of a day's month: `November`.
-pub fn month(day: Day) -> String {
-    day.format("%B").to_string()
+pub fn month(day: Day) -> &'static str {
+    const NAMES: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    NAMES[day.month0() as usize]
+}
+
+/// The weekday in three letters. Not by chrono's patterns, whose machinery would be in the WASM.
+fn weekday(day: Day) -> &'static str {
+    ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"][day.weekday().num_days_from_monday() as usize]
 }
 
 /// The first eight characters of an id.
@@ -303,6 +324,10 @@ mod tests {
         }
         assert_eq!(span_short(2 * HOUR_MS + 59 * MINUTE_MS).replace(THIN, " "), "2 h");
         assert_eq!(span_short(59 * MINUTE_MS).replace(THIN, " "), "59 min");
+        let at = Timestamp::from_unix_ms(1_789_862_400_000);
+        assert_eq!(weekday_clock_s(&ZoneOffsets::utc(), at), "Sun 00:00:00");
+        let today = ZoneOffsets::utc().day(at);
+        assert_eq!((day(today).as_str(), month(today)), ("20 Sep", "September"));
         assert_eq!(utc_offset(5 * 3600 + 1800), "UTC+05:30");
         assert_eq!(utc_offset(-3600), "UTC−01:00");
         assert_eq!(age(240).replace(THIN, " "), "0.2 s");

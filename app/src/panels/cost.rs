@@ -16,7 +16,7 @@ struct Days {
     today: Figure,
     today_tokens: Figure,
     month: String,
-    month_name: String,
+    month_name: &'static str,
     /// Heights in percent of the highest day; none for a day without use.
     bars: Vec<Option<f64>>,
     first: String,
@@ -38,7 +38,7 @@ impl Days {
             today: Figure::cost(&today.as_ref().map_or_else(unknown, |day| day.cost)),
             today_tokens: Figure::tokens(today.map(|day| day.usage.total())),
             month: format::cost(&state.month_usage().map_or_else(unknown, |month| month.cost)),
-            month_name: state.today.map_or_else(|| "this month".to_owned(), format::month),
+            month_name: state.today.map_or("this month", format::month),
             bars: days.iter().map(bar).collect(),
             first: days.first().map_or_else(String::new, |day| format::day(day.day)),
             peak: format::money(peak),
@@ -101,7 +101,7 @@ pub(crate) fn CostPanel() -> impl IntoView {
                     <dd>{metric("today.cost_usd", days.pick(|d| d.today.clone()))}</dd>
                 </div>
                 <div>
-                    <dt>{days.pick(|d| d.month_name.clone())}</dt>
+                    <dt>{days.pick(|d| d.month_name)}</dt>
                     <dd>{days.pick(|d| d.month.clone())}</dd>
                 </div>
             </dl>
