@@ -25,7 +25,7 @@ use crate::pages::{HealthReportPage, HistoryPage, LivePage, NotFoundPage, Sessio
 use crate::panels::{Announcer, DemoBanner, Dismissed, TopBar, toggle_pause};
 use crate::site::Site;
 use crate::theme::Theme;
-use crate::ui::Sprite;
+use crate::ui::{Sprite, calc};
 
 #[cfg(feature = "ssr")]
 pub use crate::document::shell;
@@ -47,7 +47,7 @@ pub fn App() -> impl IntoView {
     let mode = move || store.state.with(|state| state.mode.as_str());
     let busy = move || (!store.ready.get()).then_some("true");
     view! {
-        <Html {..} data-theme=move || theme.get().attribute() />
+        <Html {..} data-theme=calc(move || theme.get().attribute()) />
         <Body {..} data-connection=connection data-mode=mode aria-busy=busy />
         <a class="skip" href="#main">"Skip to content"</a>
         <Sprite />

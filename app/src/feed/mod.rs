@@ -108,12 +108,18 @@ pub(crate) fn start() -> Store {
 }
 
 /// The state the server rendered the page from.
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(not(target_arch = "wasm32"), not(feature = "csr")))]
 fn boot() -> Option<Arc<Boot>> {
     use_context::<ServerBoot>().and_then(|boot| boot.0)
 }
 
-#[cfg(target_arch = "wasm32")]
+/// None: so that nothing that reads JSON is in the static site's WASM.
+#[cfg(feature = "csr")]
+fn boot() -> Option<Arc<Boot>> {
+    None
+}
+
+#[cfg(all(target_arch = "wasm32", not(feature = "csr")))]
 fn boot() -> Option<Arc<Boot>> {
     let text = document().get_element_by_id("boot")?.text_content()?;
     serde_json::from_str(&text).map(Arc::new).ok()

@@ -7,7 +7,7 @@ use leptos::prelude::*;
 
 use super::{Page, Section};
 use crate::panels::figures;
-use crate::ui::{Figure, LevelIcon, metric};
+use crate::ui::{Figure, LevelIcon, calc, dynamic, metric};
 
 /// The page at `/health-report`.
 #[component]
@@ -19,7 +19,7 @@ pub(crate) fn HealthReportPage() -> impl IntoView {
         };
         state.last_failure.as_ref().map(text)
     });
-    let about = Signal::derive(move || {
+    let about = calc(move || {
         let (healthy, all) = health.with(HealthCheck::healthy_count);
         format!("{healthy} of {all} parts healthy")
     });
@@ -42,10 +42,10 @@ pub(crate) fn HealthReportPage() -> impl IntoView {
                         <thead>
                             <tr><th scope="col">"Part"</th><th scope="col">"Status"</th><th scope="col">"Message"</th></tr>
                         </thead>
-                        <tbody>{move || health.with(|h| h.components.iter().map(part).collect_view())}</tbody>
+                        <tbody>{dynamic(move || health.with(|h| h.components.iter().map(part).collect_view()))}</tbody>
                     </table>
                 </div>
-                {move || failure.get().map(|text| view! { <p class="small muted">"Last failure: "{text}</p> })}
+                {dynamic(move || failure.get().map(|text| view! { <p class="small muted">"Last failure: "{text}</p> }))}
             </Section>
             {ingest()}
             {rejections()}
@@ -56,7 +56,7 @@ pub(crate) fn HealthReportPage() -> impl IntoView {
 fn ingest() -> AnyView {
     let ingest = figures(|state, _| state.ingest.clone());
     let clients = figures(|state, _| Figure::exact(state.health.clients));
-    let count = move |of: fn(&IngestUpdate) -> u64| Signal::derive(move || Figure::exact(ingest.with(of)));
+    let count = move |of: fn(&IngestUpdate) -> u64| calc(move || Figure::exact(ingest.with(of)));
     let plain = move |of: fn(&IngestUpdate) -> u64| move || format::exact(ingest.with(of));
     let models = move || {
         ingest.with(|i| i.unpriced_models.iter().map(|model| model.as_str().to_owned()).collect::<Vec<_>>().join(", "))
@@ -83,7 +83,7 @@ fn ingest() -> AnyView {
 
 fn rejections() -> AnyView {
     let ingest = figures(|state, _| (state.ingest.rejected_lines, state.ingest.rejections.clone()));
-    let about = Signal::derive(move || match ingest.with(|(all, shown)| (*all, shown.len() as u64)) {
+    let about = calc(move || match ingest.with(|(all, shown)| (*all, shown.len() as u64)) {
         (0, _) => "none".to_owned(),
         (all, shown) if all > shown => format!("the newest {shown} of {}", format::exact(all)),
         (all, _) => format::exact(all),
@@ -99,7 +99,7 @@ fn rejections() -> AnyView {
     };
     view! {
         <Section id="h-rejected" title="Rejected lines" about>
-            <ul class="rejections">{move || ingest.with(|(_, list)| list.iter().rev().map(line).collect_view())}</ul>
+            <ul class="rejections">{dynamic(move || ingest.with(|(_, list)| list.iter().rev().map(line).collect_view()))}</ul>
         </Section>
     }
     .into_any()

@@ -6,6 +6,7 @@ use leptos::prelude::*;
 
 use super::{Page, Section};
 use crate::panels::figures;
+use crate::ui::dynamic;
 
 #[derive(Clone, Debug, PartialEq)]
 struct Row {
@@ -61,11 +62,11 @@ pub(crate) fn HistoryPage() -> impl IntoView {
                                 <th scope="col" class="n">"Cost"</th>
                             </tr>
                         </thead>
-                        <tbody>{move || days.with(|days| days.iter().map(view_row).collect_view())}</tbody>
+                        <tbody>{dynamic(move || days.with(|days| days.iter().map(view_row).collect_view()))}</tbody>
                         <tfoot>
                             <tr>
                                 <th scope="row">"All days"</th>
-                                {move || total.with(cells)}
+                                {dynamic(move || total.with(cells))}
                             </tr>
                         </tfoot>
                     </table>

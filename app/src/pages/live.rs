@@ -8,6 +8,7 @@ use crate::panels::{
     AlertsPanel, ContextPanel, CostPanel, DemoPanel, EventsPanel, HealthPanel, QuotaPanel, SessionsPanel, TokensPanel,
     focus,
 };
+use crate::ui::calc;
 
 /// The page at `/`.
 #[component]
@@ -19,7 +20,7 @@ pub(crate) fn LivePage() -> impl IntoView {
         <main id="main" tabindex="-1">
             <h1 class="vh">"Live"</h1>
             <DemoPanel />
-            <div class="live" class:skeleton=move || !store.ready.get()>
+            <div class="live" class:skeleton=calc(move || !store.ready.get())>
                 <QuotaPanel />
                 <ContextPanel of=focus picker=true />
                 <TokensPanel of=focus />

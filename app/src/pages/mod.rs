@@ -16,6 +16,7 @@ pub(crate) use session::SessionPage;
 pub(crate) use sessions::SessionsPage;
 pub(crate) use settings::SettingsPage;
 
+use crate::ui::calc;
 use leptos::prelude::*;
 use leptos_meta::Title;
 
@@ -23,7 +24,7 @@ use leptos_meta::Title;
 #[component]
 fn Page(#[prop(into)] title: Signal<String>, #[prop(into)] about: Signal<String>, children: Children) -> impl IntoView {
     view! {
-        <Title text=move || format!("{} – Dashboard", title.get()) />
+        <Title text=calc(move || format!("{} – Dashboard", title.get())) />
         <main id="main" class="page" tabindex="-1">
             <div class="page-head">
                 <h1>{title}</h1>

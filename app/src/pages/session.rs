@@ -11,6 +11,7 @@ use leptos_router::hooks::use_params_map;
 use super::{Page, Section};
 use crate::panels::{ContextPanel, TokensPanel, model_family, model_mark, model_name, session_figures};
 use crate::site::Site;
+use crate::ui::{calc, dynamic};
 
 /// The page at `/sessions/:id`.
 #[component]
@@ -85,8 +86,8 @@ pub(crate) fn SessionFigures(id: SessionId) -> impl IntoView {
     let title = move || facts.with(|f| f.as_ref().map_or_else(|| "Session".to_owned(), |f| f.project.clone()));
     let about = move || facts.with(|f| f.as_ref().map_or_else(|| format!("{id} is not known"), |f| f.about.clone()));
     view! {
-        <Page title=Signal::derive(title) about=Signal::derive(about)>
-            {move || if known.get() { session(of, facts) } else { unknown() }}
+        <Page title=calc(title) about=calc(about)>
+            {dynamic(move || if known.get() { session(of, facts) } else { unknown() })}
         </Page>
     }
 }
@@ -116,10 +117,10 @@ fn session(of: Signal<Option<SessionId>>, facts: Memo<Option<Facts>>) -> AnyView
             <TokensPanel of />
             <ContextPanel of />
         </div>
-        {move || {
+        {dynamic(move || {
             let agents = agents();
             (!agents.is_empty()).then(|| agents_table(agents))
-        }}
+        })}
     }
     .into_any()
 }

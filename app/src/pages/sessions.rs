@@ -11,6 +11,7 @@ use super::session::SessionFigures;
 use super::{Page, Section};
 use crate::panels::{figures, model_family, model_mark, model_name, phase_mark};
 use crate::site::Site;
+use crate::ui::{calc, dynamic};
 
 /// The page at `/sessions`; on the static site also a session's own, by `?id=`.
 #[component]
@@ -30,7 +31,7 @@ fn index() -> AnyView {
         sessions.extend(state.sessions_by_tokens(false));
         sessions.iter().map(|session| (row(session, &state.zone, now), site.session(&session.id))).collect::<Vec<_>>()
     });
-    let count = Signal::derive(move || format!("{} known: active, and ended today", rows.with(Vec::len)));
+    let count = calc(move || format!("{} known: active, and ended today", rows.with(Vec::len)));
     view! {
         <Page title="Sessions" about=count>
             <Section id="h-all" title="Sessions" about="most tokens first">
@@ -50,7 +51,7 @@ fn index() -> AnyView {
                                 <th scope="col" class="n">"Cost"</th>
                             </tr>
                         </thead>
-                        <tbody>{move || rows.with(|rows| rows.iter().cloned().map(view_row).collect_view())}</tbody>
+                        <tbody>{dynamic(move || rows.with(|rows| rows.iter().cloned().map(view_row).collect_view()))}</tbody>
                     </table>
                 </div>
             </Section>

@@ -8,7 +8,7 @@ use dashboard_core::state::{Alert, AlertSubject};
 use leptos::prelude::*;
 
 use super::figures;
-use crate::ui::{Icon, LevelIcon};
+use crate::ui::{Icon, LevelIcon, Pick, calc, dynamic};
 
 /// The least time between two announcements.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
@@ -47,14 +47,14 @@ pub(crate) fn AlertsPanel() -> impl IntoView {
         <section class="card alerts" id="alerts" aria-labelledby="h-alerts">
             <header class="card-head">
                 <h2 class="card-title" id="h-alerts">"Alerts"</h2>
-                <span class="count">{move || alerts.with(Vec::len)}</span>
+                <span class="count">{alerts.pick(Vec::len)}</span>
             </header>
             <ul class="alert-list" data-list="alerts">
                 <For each=move || keys.get() key=|key| key.clone() let:key>
                     {alert_row(key, alerts)}
                 </For>
             </ul>
-            {move || alerts.with(Vec::is_empty).then(|| view! { <p class="empty-line">"Nothing needs you."</p> })}
+            {dynamic(move || alerts.with(Vec::is_empty).then(|| view! { <p class="empty-line">"Nothing needs you."</p> }))}
         </section>
     }
     .into_any()
@@ -64,9 +64,7 @@ fn alert_row((subject, level): (AlertSubject, Level), alerts: Memo<Vec<Alert>>) 
     let Dismissed(dismissed) = expect_context();
     let key = subject.clone();
     let alert = Memo::new(move |_| alerts.with(|all| all.iter().find(|a| a.subject == key).cloned()));
-    let text = move |part: fn(&Alert) -> String| {
-        Signal::derive(move || alert.with(|a| a.as_ref().map(part).unwrap_or_default()))
-    };
+    let text = move |part: fn(&Alert) -> String| calc(move || alert.with(|a| a.as_ref().map(part).unwrap_or_default()));
     let title = text(|a| a.title.clone());
     let left = move || alert.with(|a| a.as_ref().and_then(|a| a.time_left_ms)).map(format::span);
     let dismiss = move |_| {
@@ -79,12 +77,12 @@ fn alert_row((subject, level): (AlertSubject, Level), alerts: Memo<Vec<Alert>>) 
         <li class="alert" data-level=level.as_str()>
             <LevelIcon level />
             <b class="alert-title"><span class="vh">{format::level(level)}": "</span>{title}</b>
-            {move || left().map(|left| view! { <span class="alert-left"><Icon name="clock" />{left}</span> })}
+            {dynamic(move || left().map(|left| view! { <span class="alert-left"><Icon name="clock" />{left}</span> }))}
             <span class="alert-text">{text(|a| a.message.clone())}</span>
             <button
                 class="icon-btn bare"
                 type="button"
-                aria-label=move || format!("Dismiss: {}", title.get())
+                aria-label=calc(move || format!("Dismiss: {}", title.get()))
                 on:click=dismiss
             >
                 <Icon name="close" />

@@ -11,7 +11,7 @@ use leptos::prelude::*;
 use super::{figures, session_figures, table};
 use crate::feed::Store;
 use crate::ui::chart::{self, Scale, Tick, XTicks, YTicks};
-use crate::ui::{AsTable, Figure, Icon, LevelChip, Pick, Rows, metric};
+use crate::ui::{AsTable, Figure, Icon, LevelChip, Pick, Rows, calc, dynamic, metric};
 
 /// What the panel says of a session's window.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,23 +154,23 @@ pub(crate) fn ContextPanel(
         <section
             class="card context"
             aria-labelledby="h-context"
-            data-level=move || level.get().map_or("unknown", Level::as_str)
+            data-level=calc(move || level.get().map_or("unknown", Level::as_str))
         >
             <header class="card-head">
                 <h2 class="card-title" id="h-context">"Context"</h2>
                 {picker.then(|| session_picker(of))}
                 <div class="card-tools">
-                    {move || match level.get() {
+                    {dynamic(move || match level.get() {
                         Some(_) => view! { <LevelChip level=shown_level metric="context.status" /> }.into_any(),
                         None => view! { <span class="vh" data-metric="context.status" data-value=""></span> }.into_any(),
-                    }}
+                    })}
                     <AsTable caption="Context fill over time" rows=table(move |state, _| of.with(|id| history(state, id.as_ref()))) />
                 </div>
             </header>
             <div class="context-answer">
                 <span class="hero">
                     <span class="value">{metric("context.percent", fill.pick(|f| f.percent.clone()))}</span>
-                    {move || (!unknown.get()).then(|| view! { <span class="unit">"%"</span> })}
+                    {dynamic(move || (!unknown.get()).then(|| view! { <span class="unit">"%"</span> }))}
                 </span>
                 <span>"of "{metric("context.limit", fill.pick(|f| f.limit.clone()))}</span>
                 <span><b>{fill.pick(|f| f.to_compact.clone())}</b>" to auto-compact"</span>
@@ -197,7 +197,7 @@ pub(crate) fn ContextPanel(
             {curve(fill)}
             <p class="inset advice">
                 <Icon name="bulb" />
-                <span>{move || fill.with(|f| advice(&f.advice))}</span>
+                <span>{dynamic(move || fill.with(|f| advice(&f.advice)))}</span>
             </p>
         </section>
     }
@@ -207,19 +207,19 @@ pub(crate) fn ContextPanel(
 fn bar(fill: Memo<Fill>) -> AnyView {
     view! {
         <div class="context-bar" role="img" aria-label=fill.pick(|f| f.summary.clone())>
-            <i data-part="used" style=move || fill.with(|f| format!("--w:{:.1}%", f.used_width))></i>
+            <i data-part="used" style=fill.pick(|f| format!("--w:{:.1}%", f.used_width))></i>
             <i
                 data-part="buffer"
-                style=move || fill.with(|f| format!("--w:{:.1}%", 100.0 - f.compact_at.max(f.used_width)))
+                style=fill.pick(|f| format!("--w:{:.1}%", 100.0 - f.compact_at.max(f.used_width)))
             ></i>
-            <i class="threshold" style=move || fill.with(|f| format!("--x:{:.1}%", f.compact_at))></i>
+            <i class="threshold" style=fill.pick(|f| format!("--x:{:.1}%", f.compact_at))></i>
         </div>
     }
     .into_any()
 }
 
 fn curve(fill: Memo<Fill>) -> AnyView {
-    let mark = |x: &f64| view! { <span class="compaction at" style=format!("--x:{x:.1}%")>"▼"</span> };
+    let mark = |x: &f64| view! { <span class="compaction at" style=format!("--x:{x:.1}%")>"▼"</span> }.into_any();
     let dot = fill.pick(|f| f.dot);
     view! {
         <div class="chart-head">
@@ -227,17 +227,17 @@ fn curve(fill: Memo<Fill>) -> AnyView {
             <span><span class="compaction" aria-hidden="true">"▼"</span>" compaction"</span>
         </div>
         <div class="chart context-chart">
-            <div class="plot" role="img" aria-label=move || fill.with(|f| format!("Fill since {}: {}", f.since, f.summary))>
+            <div class="plot" role="img" aria-label=fill.pick(|f| format!("Fill since {}: {}", f.since, f.summary))>
                 <YTicks ticks=fill.pick(|f| f.y_ticks.clone()) />
                 <svg viewBox="0 0 1000 100" preserveAspectRatio="none" aria-hidden="true">
                     <path class="area" fill="url(#fade)" d=fill.pick(|f| f.area.clone())></path>
                     <path class="line" d=fill.pick(|f| f.line.clone())></path>
                 </svg>
-                {move || fill.with(|f| f.compactions.iter().map(mark).collect_view())}
+                {dynamic(move || fill.with(|f| f.compactions.iter().map(mark).collect_view()))}
                 <span
                     class="dot"
-                    hidden=move || dot.get().is_none()
-                    style=move || dot.get().map(|y| format!("--x:100%;--y:{y:.1}%"))
+                    hidden=calc(move || dot.get().is_none())
+                    style=calc(move || dot.get().map(|y| format!("--x:100%;--y:{y:.1}%")))
                 ></span>
                 <XTicks ticks=fill.pick(|f| f.x_ticks.clone()) />
             </div>
@@ -269,8 +269,8 @@ fn session_picker(of: Signal<Option<SessionId>>) -> AnyView {
     });
     let option = move |(id, label): (SessionId, String)| {
         let value = id.as_str().to_owned();
-        let is_focus = move || of.with(|focus| focus.as_ref() == Some(&id));
-        view! { <option value=value prop:selected=is_focus.clone() selected=is_focus>{label}</option> }
+        let is_focus = calc(move || of.with(|focus| focus.as_ref() == Some(&id)));
+        view! { <option value=value prop:selected=is_focus selected=is_focus>{label}</option> }
     };
     view! {
         <span class="picker">
@@ -278,7 +278,7 @@ fn session_picker(of: Signal<Option<SessionId>>) -> AnyView {
                 aria-label="Session"
                 on:change=move |ev| store.picked.set(Some(SessionId::new(event_target_value(&ev))))
             >
-                {move || options.get().into_iter().map(option).collect_view()}
+                {dynamic(move || options.get().into_iter().map(option).collect_view())}
             </select>
             <Icon name="down" />
         </span>

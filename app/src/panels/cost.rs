@@ -7,7 +7,7 @@ use dashboard_core::units::{Cost, Money};
 use leptos::prelude::*;
 
 use super::{figures, focus, session_figures, table};
-use crate::ui::{AsTable, Figure, Pick, ProvenanceChip, Rows, metric};
+use crate::ui::{AsTable, Figure, Pick, ProvenanceChip, Rows, calc, metric};
 
 /// Spending by day.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,7 +127,7 @@ fn bars(days: Memo<Days>) -> AnyView {
         <div
             class="bars"
             role="img"
-            aria-label=move || days.with(|d| format!("Cost per day since {}, highest {}, today {}", d.first, d.peak, d.today.text))
+            aria-label=days.pick(|d| format!("Cost per day since {}, highest {}, today {}", d.first, d.peak, d.today.text))
         >
             {all}
         </div>
@@ -142,12 +142,12 @@ fn bars(days: Memo<Days>) -> AnyView {
 
 fn grade_row(cache: Memo<Cache>) -> AnyView {
     let grade = cache.pick(|c| c.grade);
-    let level = move || grade.get().map_or("unknown", |grade| grade.level().as_str());
+    let level = calc(move || grade.get().map_or("unknown", |grade| grade.level().as_str()));
     let words = move || grade.get().map_or((format::UNKNOWN, "no input yet"), CacheGrade::words);
     view! {
         <div class="grade-row">
-            <span class="grade" data-level=level>{move || words().0}</span>
-            <span><b>{cache.pick(|c| c.hit.clone())}" cache hit rate"</b>{move || words().1}</span>
+            <span class="grade" data-level=level>{calc(move || words().0)}</span>
+            <span><b>{cache.pick(|c| c.hit.clone())}" cache hit rate"</b>{calc(move || words().1)}</span>
             <span><b>{cache.pick(|c| c.saved.clone())}</b>"saved by cache"</span>
         </div>
     }

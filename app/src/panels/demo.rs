@@ -8,14 +8,15 @@ use leptos::prelude::*;
 use super::{figures, mode, toggle_pause};
 use crate::feed::{DemoControl, Store};
 use crate::site::Site;
-use crate::ui::Icon;
+use crate::ui::{Icon, calc};
 
 /// The banner over every page with made-up figures. It cannot be closed.
 #[component]
 pub(crate) fn DemoBanner() -> impl IntoView {
     let store = expect_context::<Store>();
     let mode = mode();
-    let told = move || store.demo.map(|demo| format!("{} · seed {}", demo.scenario.get().title(), demo.seed.get()));
+    let told =
+        calc(move || store.demo.map(|demo| format!("{} · seed {}", demo.scenario.get().title(), demo.seed.get())));
     let site = expect_context::<Site>();
     move || {
         mode.get().is_simulated().then(|| {
@@ -58,8 +59,9 @@ fn controls(demo: DemoControl) -> AnyView {
             demo.seed.set(seed);
         }
     };
-    let link =
-        move || format!("?demo&scenario={}&seed={}&speed={}", demo.scenario.get(), demo.seed.get(), demo.speed.get());
+    let link = calc(move || {
+        format!("?demo&scenario={}&seed={}&speed={}", demo.scenario.get(), demo.seed.get(), demo.speed.get())
+    });
     let scenario = |scenario: Scenario| {
         let path = shape(scenario);
         view! {
@@ -68,8 +70,8 @@ fn controls(demo: DemoControl) -> AnyView {
                 <input
                     type="radio"
                     name="scenario"
-                    prop:checked=move || demo.scenario.get() == scenario
-                    checked=move || demo.scenario.get() == scenario
+                    prop:checked=calc(move || demo.scenario.get() == scenario)
+                    checked=calc(move || demo.scenario.get() == scenario)
                     on:change=move |_| demo.scenario.set(scenario)
                 />
                 <svg class="spark" viewBox="0 0 200 40" preserveAspectRatio="none" aria-hidden="true">
@@ -88,7 +90,7 @@ fn controls(demo: DemoControl) -> AnyView {
                 <div class="card-tools">
                     <label class="field">
                         "Seed "
-                        <input inputmode="numeric" prop:value=move || demo.seed.get().to_string() on:change=seed />
+                        <input inputmode="numeric" prop:value=calc(move || demo.seed.get().to_string()) on:change=seed />
                     </label>
                     <a class="btn sm outline" href=link rel="external"><Icon name="link" />"Link to this"</a>
                 </div>
@@ -107,7 +109,7 @@ fn player(demo: DemoControl) -> AnyView {
     let store = expect_context::<Store>();
     let clock = figures(|state, now| format::weekday_clock_s(&state.zone, now));
     let speed = |speed: u32| {
-        let pressed = move || if demo.speed.get() == speed { "true" } else { "false" };
+        let pressed = calc(move || if demo.speed.get() == speed { "true" } else { "false" });
         view! {
             <button type="button" aria-pressed=pressed on:click=move |_| demo.speed.set(speed)>
                 {format!("×{speed}")}
@@ -119,10 +121,10 @@ fn player(demo: DemoControl) -> AnyView {
             <button
                 class="icon-btn violet"
                 type="button"
-                aria-label=move || if store.paused.get() { "Play the simulation" } else { "Pause the simulation" }
+                aria-label=calc(move || if store.paused.get() { "Play the simulation" } else { "Pause the simulation" })
                 on:click=move |_| toggle_pause(store)
             >
-                <Icon name=Signal::derive(move || if store.paused.get() { "play" } else { "pause" }) />
+                <Icon name=calc(move || if store.paused.get() { "play" } else { "pause" }) />
             </button>
             <span class="clock">{clock}</span>
             <span class="muted small">"simulated clock"</span>

@@ -11,7 +11,7 @@ use leptos::web_sys::Node;
 
 use super::figures;
 use crate::feed::Store;
-use crate::ui::Filters;
+use crate::ui::{Filters, dynamic};
 
 /// Most lines shown.
 const MAX_LINES: usize = 60;
@@ -70,13 +70,13 @@ pub(crate) fn EventsPanel() -> impl IntoView {
                     {event_row(&line, initial)}
                 </For>
             </ol>
-            {move || {
+            {dynamic(move || {
                 (waiting.get() > 0).then(|| view! {
                     <button class="btn sm primary new-events" type="button" on:click=move |_| release()>
                         "+"{waiting}" new"
                     </button>
                 })
-            }}
+            })}
         </section>
     }
     .into_any()

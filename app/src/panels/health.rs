@@ -5,14 +5,14 @@ use leptos::prelude::*;
 
 use super::figures;
 use crate::site::Site;
-use crate::ui::{Figure, LevelIcon, Verdict, metric};
+use crate::ui::{Figure, LevelIcon, Verdict, calc, dynamic, metric};
 
 /// The strip at the foot of the page.
 #[component]
 pub(crate) fn HealthPanel() -> impl IntoView {
     let health = figures(|state, _| state.health.clone());
-    let level = Signal::derive(move || health.with(|h| Some(h.status.level())));
-    let summary = Signal::derive(move || {
+    let level = calc(move || health.with(|h| Some(h.status.level())));
+    let summary = calc(move || {
         let (healthy, all) = health.with(HealthCheck::healthy_count);
         format!("{healthy} of {all} healthy")
     });
@@ -31,7 +31,7 @@ pub(crate) fn HealthPanel() -> impl IntoView {
             <h2 class="card-title" id="h-health">"Health"</h2>
             <Verdict level text=summary />
             <ul class="components">
-                {move || health.with(|h| h.components.iter().map(part).collect_view())}
+                {dynamic(move || health.with(|h| h.components.iter().map(part).collect_view()))}
             </ul>
             {audit()}
         </section>
@@ -43,7 +43,7 @@ pub(crate) fn HealthPanel() -> impl IntoView {
 fn audit() -> AnyView {
     let href = expect_context::<Site>().href("/health-report");
     let ingest = figures(|state, _| state.ingest.clone());
-    let count = move |of: fn(&IngestUpdate) -> u64| Signal::derive(move || Figure::exact(ingest.with(of)));
+    let count = move |of: fn(&IngestUpdate) -> u64| calc(move || Figure::exact(ingest.with(of)));
     let clients = figures(|state, _| Figure::exact(state.health.clients));
     let rejected = move || {
         let figure = metric("ingest.rejected_lines", count(|i| i.rejected_lines));

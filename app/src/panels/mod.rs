@@ -24,7 +24,7 @@ use dashboard_core::time::Timestamp;
 use leptos::prelude::*;
 
 use crate::feed::Store;
-use crate::ui::{Icon, LevelIcon, Rows};
+use crate::ui::{Icon, LevelIcon, Rows, calc};
 
 pub(crate) use alerts::{AlertsPanel, Announcer, Dismissed};
 pub(crate) use context::ContextPanel;
@@ -48,7 +48,7 @@ pub(crate) fn figures<V: PartialEq + Send + Sync + 'static>(
 /// A chart's table: made only when it is read, so only while it is open.
 pub(crate) fn table(of: impl Fn(&DashboardState, Timestamp) -> Rows + Send + Sync + 'static) -> Signal<Rows> {
     let store = expect_context::<Store>();
-    Signal::derive(move || store.state.with(|state| of(state, store.now.get())))
+    calc(move || store.state.with(|state| of(state, store.now.get())))
 }
 
 /// The figures of one session; `None` while it is not known.

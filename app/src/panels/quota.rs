@@ -10,7 +10,7 @@ use leptos::prelude::*;
 
 use super::{figures, table};
 use crate::ui::chart::{self, Scale, Tick, XTicks, YTicks};
-use crate::ui::{AsTable, Figure, Icon, LevelChip, Meter, Pick, ProvenanceChip, Rows, Verdict, metric};
+use crate::ui::{AsTable, Figure, Icon, LevelChip, Meter, Pick, ProvenanceChip, Rows, Verdict, calc, dynamic, metric};
 
 /// Colours there are for projects; the rest share the neutral one.
 const SERIES: usize = 6;
@@ -280,17 +280,17 @@ pub(crate) fn QuotaPanel() -> impl IntoView {
         <section class="card quota" aria-labelledby="h-quota">
             <header class="card-head">
                 <h2 class="card-title" id="h-quota">"Quota"</h2>
-                {move || plan.get().map(|plan| view! { <span class="chip">{plan}</span> })}
+                {dynamic(move || plan.get().map(|plan| view! { <span class="chip">{plan}</span> }))}
                 <div class="card-tools legend">
                     <span><i class="key"></i>"used"</span>
-                    {move || even.get().then(|| view! { <span><i class="key dotted"></i>"even pace"</span> })}
+                    {dynamic(move || even.get().then(|| view! { <span><i class="key dotted"></i>"even pace"</span> }))}
                     <AsTable caption="Quota over time" rows=table(move |state, now| history(state, chosen.get(), now)) />
                 </div>
             </header>
             <div class="quota-body">
                 <fieldset class="windows">
                     <legend class="vh">"Window shown in the chart"</legend>
-                    {move || windows.get().into_iter().map(|window| window_card(window, chosen)).collect_view()}
+                    {dynamic(move || windows.get().into_iter().map(|window| window_card(window, chosen)).collect_view())}
                 </fieldset>
                 {chart_view(chart)}
             </div>
@@ -341,12 +341,12 @@ fn window_card(window: LimitWindow, chosen: RwSignal<LimitWindow>) -> AnyView {
     let known = card.pick(|w| w.percent_known);
     let provenance = card.pick(|w| w.provenance.to_owned());
     view! {
-        <label class="window" class:main=main data-level=move || known.get().then(|| level.get().as_str())>
+        <label class="window" class:main=main data-level=calc(move || known.get().then(|| level.get().as_str()))>
             <input
                 class="vh"
                 type="radio"
                 name="window"
-                prop:checked=move || chosen.get() == window
+                prop:checked=calc(move || chosen.get() == window)
                 checked=main
                 on:change=move |_| chosen.set(window)
             />
@@ -359,10 +359,10 @@ fn window_card(window: LimitWindow, chosen: RwSignal<LimitWindow>) -> AnyView {
             />
             <span class="hero">
                 <span class="value">{metric(hooks.percent, card.pick(|w| w.percent.clone()))}</span>
-                {move || known.get().then(|| view! { <span class="unit">"%"</span> })}
+                {dynamic(move || known.get().then(|| view! { <span class="unit">"%"</span> }))}
             </span>
-            {move || (main && known.get()).then(|| view! { <LevelChip level /> })}
-            <span class=move || if main && !known.get() { "used" } else { "vh" }>
+            {dynamic(move || (main && known.get()).then(|| view! { <LevelChip level /> }))}
+            <span class=calc(move || if main && !known.get() { "used" } else { "vh" })>
                 <b>{metric(hooks.used, card.pick(|w| w.used.clone()))}</b>
                 " tokens used"
                 <span class="vh">", limit "{metric(hooks.limit, card.pick(|w| w.limit.clone()))}</span>
@@ -392,11 +392,10 @@ fn source_word(window: &Window) -> String {
 }
 
 fn chart_view(chart: Memo<Chart>) -> AnyView {
-    let now = chart.pick(|c| c.now.clone());
-    let at = move || now.with(|now| now.as_ref().map(|(x, y, _)| format!("--x:{x:.1}%;--y:{y:.1}%")));
-    let stem = move || {
-        now.with(|now| now.as_ref().map(|(x, y, _)| format!("--x:{x:.1}%;inset-block-start:auto;block-size:{y:.1}%")))
-    };
+    let unknown = chart.pick(|c| c.now.is_none());
+    let at = chart.pick(|c| c.now.as_ref().map(|(x, y, _)| format!("--x:{x:.1}%;--y:{y:.1}%")));
+    let stem = chart
+        .pick(|c| c.now.as_ref().map(|(x, y, _)| format!("--x:{x:.1}%;inset-block-start:auto;block-size:{y:.1}%")));
     view! {
         <div class="chart quota-chart" data-level=chart.pick(|c| c.level)>
             <div class="plot" role="img" aria-label=chart.pick(|c| c.summary.clone())>
@@ -406,14 +405,14 @@ fn chart_view(chart: Memo<Chart>) -> AnyView {
                     <path class="area" fill="url(#fade)" d=chart.pick(|c| c.area.clone())></path>
                     <path class="line" d=chart.pick(|c| c.line.clone())></path>
                 </svg>
-                <span class="vline" hidden=move || now.with(Option::is_none) style=stem></span>
-                <span class="dot now" hidden=move || now.with(Option::is_none) style=at></span>
+                <span class="vline" hidden=unknown style=stem></span>
+                <span class="dot now" hidden=unknown style=at></span>
                 <span
                     class="callout"
-                    class:flip=move || now.with(|now| now.as_ref().is_some_and(|(x, ..)| *x < 25.0))
+                    class:flip=chart.pick(|c| c.now.as_ref().is_some_and(|(x, ..)| *x < 25.0))
                     style=at
                 >
-                    {move || now.with(|now| now.as_ref().map(|(_, _, text)| text.clone()))}
+                    {chart.pick(|c| c.now.as_ref().map(|(_, _, text)| text.clone()))}
                 </span>
                 <span class="headline">
                     <b>{chart.pick(|c| c.head.clone())}</b>
@@ -456,10 +455,10 @@ fn used_by() -> AnyView {
             <div class="used-by-head">
                 <h3>"Used by "<span class="muted">"· % of the 5-hour window’s tokens"</span></h3>
             </div>
-            <div class="share" role="img" aria-label=move || format!("Used by: {}", summary())>
-                {move || parts.with(|parts| parts.iter().map(bar).collect_view())}
+            <div class="share" role="img" aria-label=calc(move || format!("Used by: {}", summary()))>
+                {dynamic(move || parts.with(|parts| parts.iter().map(bar).collect_view()))}
             </div>
-            <ul class="legend">{move || parts.with(|parts| parts.iter().map(entry).collect_view())}</ul>
+            <ul class="legend">{dynamic(move || parts.with(|parts| parts.iter().map(entry).collect_view()))}</ul>
         </div>
     }
     .into_any()

@@ -12,7 +12,7 @@ use super::{figures, focus, model_family, model_mark, model_name, phase_mark, se
 use crate::feed::Store;
 use crate::site::Site;
 use crate::ui::chart::{Spark, SparkLine};
-use crate::ui::{Figure, Icon, LevelIcon, Meter, Pick, metric};
+use crate::ui::{Figure, Icon, LevelIcon, Meter, Pick, calc, dynamic, metric};
 
 /// Minutes in a row's small chart.
 const SPARK_MINUTES: i64 = 30;
@@ -166,11 +166,11 @@ pub(crate) fn SessionsPanel() -> impl IntoView {
     let picked = focus();
     let pressed = move |is: bool| if active.get() == is { "true" } else { "false" };
     let head = move |column: Column, class: &'static str, name: &'static str| {
-        let sort = move || match order.get() {
+        let sort = calc(move || match order.get() {
             (by, true) if by == column => "descending",
             (by, false) if by == column => "ascending",
             _ => "none",
-        };
+        });
         let turn = move |_| {
             order.update(|(by, down)| {
                 // A name reads from A to Z first, a figure from the largest.
@@ -188,17 +188,17 @@ pub(crate) fn SessionsPanel() -> impl IntoView {
         <section class="card sessions" aria-labelledby="h-sessions">
             <header class="card-head">
                 <h2 class="card-title" id="h-sessions">
-                    {move || if active.get() { "Active sessions" } else { "Ended today" }}
+                    {calc(move || if active.get() { "Active sessions" } else { "Ended today" })}
                 </h2>
                 <span class="card-sub">
                     {metric("sessions.active", totals.pick(|t| t.active.clone()))} " open · "
-                    {move || totals.with(|t| t.working)} " working"
+                    {totals.pick(|t| t.working.to_string())} " working"
                 </span>
                 <div class="card-tools filters" role="group" aria-label="Which sessions">
                     <button
                         class="filter"
                         type="button"
-                        aria-pressed=move || pressed(true)
+                        aria-pressed=calc(move || pressed(true))
                         on:click=move |_| active.set(true)
                     >
                         "Active "{totals.pick(|t| t.active.text.clone())}
@@ -206,15 +206,15 @@ pub(crate) fn SessionsPanel() -> impl IntoView {
                     <button
                         class="filter"
                         type="button"
-                        aria-pressed=move || pressed(false)
+                        aria-pressed=calc(move || pressed(false))
                         on:click=move |_| active.set(false)
                     >
-                        "Ended today "{move || totals.with(|t| t.ended)}
+                        "Ended today "{totals.pick(|t| t.ended.to_string())}
                     </button>
                 </div>
             </header>
             <table class="table">
-                <caption class="vh">{move || if active.get() { "Active sessions" } else { "Sessions ended today" }}</caption>
+                <caption class="vh">{calc(move || if active.get() { "Active sessions" } else { "Sessions ended today" })}</caption>
                 <thead>
                     <tr>
                         <th scope="col" class="c-state">"State"</th>
@@ -235,7 +235,7 @@ pub(crate) fn SessionsPanel() -> impl IntoView {
                 </tbody>
                 {foot(totals, active)}
             </table>
-            {move || {
+            {dynamic(move || {
                 rows.with(Vec::is_empty).then(|| {
                     let text = if active.get() {
                         "No active session. Start Claude Code in any folder; it shows up here within a second."
@@ -244,7 +244,7 @@ pub(crate) fn SessionsPanel() -> impl IntoView {
                     };
                     view! { <p class="empty-line">{text}</p> }
                 })
-            }}
+            })}
         </section>
     }
     .into_any()
@@ -253,7 +253,7 @@ pub(crate) fn SessionsPanel() -> impl IntoView {
 fn foot(totals: Memo<Totals>, active: RwSignal<bool>) -> AnyView {
     view! {
         <tfoot>
-            <tr hidden=move || !active.get()>
+            <tr hidden=calc(move || !active.get())>
                 <th scope="row" colspan="2">
                     "Total of "{totals.pick(|t| t.active.text.clone())}" sessions"
                 </th>
@@ -277,18 +277,17 @@ fn session_row(id: SessionId, picked: Signal<Option<SessionId>>) -> AnyView {
     let known = session_figures(Signal::stored(Some(id.clone())), |_, session, now| Row::of(session, now));
     // A row outlives its session for a moment when the session is forgotten; it keeps its last figures.
     let row = Memo::new(move |before: Option<&Option<Row>>| known.get().or_else(|| before.cloned().flatten()));
-    let of =
-        move |part: fn(&Row) -> String| Signal::derive(move || row.with(|r| r.as_ref().map(part).unwrap_or_default()));
-    let model = move || row.with(|r| r.as_ref().map(|r| model_mark(r.family, r.model.clone())));
-    let level = Signal::derive(move || row.with(|r| r.as_ref().map_or(Level::Healthy, |r| r.level)));
-    let fill = Signal::derive(move || row.with(|r| r.as_ref().and_then(|r| r.fill)));
-    let compact_at = Signal::derive(move || row.with(|r| r.as_ref().and_then(|r| r.compact_at)));
-    let spark = Signal::derive(move || row.with(|r| r.as_ref().map(|r| r.spark.clone()).unwrap_or_default()));
-    let quiet = move || row.with(|r| r.as_ref().is_some_and(|r| r.quiet));
+    let of = move |part: fn(&Row) -> String| calc(move || row.with(|r| r.as_ref().map(part).unwrap_or_default()));
+    let model = dynamic(move || row.with(|r| r.as_ref().map(|r| model_mark(r.family, r.model.clone()))));
+    let level = row.pick(|r| r.as_ref().map_or(Level::Healthy, |r| r.level));
+    let fill = row.pick(|r| r.as_ref().and_then(|r| r.fill));
+    let compact_at = row.pick(|r| r.as_ref().and_then(|r| r.compact_at));
+    let spark = row.pick(|r| r.as_ref().map(|r| r.spark.clone()).unwrap_or_default());
+    let quiet = row.pick(|r| r.as_ref().is_some_and(|r| r.quiet));
     let value = id.to_string();
     let is_focus = {
         let id = id.clone();
-        move || picked.with(|focus| focus.as_ref() == Some(&id)).then_some("true")
+        calc(move || picked.with(|focus| focus.as_ref() == Some(&id)).then_some("true"))
     };
     let pick = move || store.picked.set(Some(id.clone()));
     let on_enter = {
@@ -308,18 +307,18 @@ fn session_row(id: SessionId, picked: Signal<Option<SessionId>>) -> AnyView {
             on:click=move |_| pick()
             on:keydown=on_enter
         >
-            <td class="c-state">{move || row.with(|r| r.as_ref().map(|r| phase_mark(r.phase)))}</td>
+            <td class="c-state">{dynamic(move || row.with(|r| r.as_ref().map(|r| phase_mark(r.phase))))}</td>
             <th scope="row" class="c-project">
                 <a href=href>{of(|r| r.project.clone())}</a>
                 <span class="branch">{of(|r| r.detail.clone())}</span>
             </th>
             <td class="c-model">{model}</td>
             <td class="c-context">
-                <span class="fill" data-level=move || (level.get() > Level::Healthy).then(|| level.get().as_str())>
+                <span class="fill" data-level=calc(move || (level.get() > Level::Healthy).then(|| level.get().as_str()))>
                     <Meter label="Context used" percent=fill tick=compact_at text=of(|r| r.fill_text.clone()) />
                     <span class="verdict">
                         {of(|r| r.fill_text.clone())}
-                        {move || (level.get() > Level::Healthy).then(|| view! { <LevelIcon level /> })}
+                        {dynamic(move || (level.get() > Level::Healthy).then(|| view! { <LevelIcon level /> }))}
                     </span>
                 </span>
             </td>
@@ -332,11 +331,11 @@ fn session_row(id: SessionId, picked: Signal<Option<SessionId>>) -> AnyView {
                 </span>
             </td>
             <td class="c-agents n">
-                {move || row.with(|r| agents_mark(r.as_ref().and_then(|r| r.agents.clone())))}
+                {dynamic(move || row.with(|r| agents_mark(r.as_ref().and_then(|r| r.agents.clone()))))}
             </td>
             <td class="c-last n">{of(|r| r.last.clone())}</td>
         </tr>
-        {move || row.with(|r| r.as_ref().map(agent_rows))}
+        {dynamic(move || row.with(|r| r.as_ref().map(agent_rows)))}
     }
     .into_any()
 }

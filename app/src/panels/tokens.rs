@@ -10,7 +10,7 @@ use leptos::prelude::*;
 
 use super::session_figures;
 use crate::ui::chart::{self, Point, Scale, Tick, XTicks, YTicks};
-use crate::ui::{AsTable, Figure, Pick, Rows, Segments, metric};
+use crate::ui::{AsTable, Figure, Pick, Rows, Segments, calc, metric};
 
 /// Most points drawn per series.
 const MAX_POINTS: usize = 121;
@@ -172,7 +172,7 @@ pub(crate) fn TokensPanel(of: Signal<Option<SessionId>>) -> impl IntoView {
     let totals = Memo::new(move |_| known.get().unwrap_or_else(Totals::none));
     let minutes = session_figures(of, move |state, session, now| Minutes::of(state, session, range.get(), now));
     let lanes = Memo::new(move |_| minutes.with(|minutes| minutes.as_ref().map(Lanes::of)).unwrap_or_default());
-    let table = Signal::derive(move || minutes.with(|m| m.as_ref().map(Minutes::table)).unwrap_or_default());
+    let table = calc(move || minutes.with(|m| m.as_ref().map(Minutes::table)).unwrap_or_default());
     view! {
         <section class="card tokens" aria-labelledby="h-tokens">
             <header class="card-head">
@@ -208,9 +208,9 @@ fn kinds(totals: Memo<Totals>) -> AnyView {
             <tr>
                 <th scope="row"><i class="swatch" data-kind=kind></i>{label}</th>
                 <td class="num">
-                    {metric(hook, Signal::derive(move || totals.with(|t| t.kinds[i].0.clone())))}
+                    {metric(hook, calc(move || totals.with(|t| t.kinds[i].0.clone())))}
                 </td>
-                <td>{move || totals.with(|t| t.kinds[i].1.clone())}</td>
+                <td>{calc(move || totals.with(|t| t.kinds[i].1.clone()))}</td>
             </tr>
         }
     };
@@ -228,15 +228,19 @@ fn kinds(totals: Memo<Totals>) -> AnyView {
     .into_any()
 }
 
+/// Where the newest value is marked.
+fn at_the_end(height_percent: f64) -> String {
+    format!("--x:100%;--y:{height_percent:.1}%")
+}
+
 fn lanes_view(lanes: Memo<Lanes>) -> AnyView {
     let area = |i: usize, kind: &'static str| {
-        view! { <path class="area" data-kind=kind d=move || lanes.with(|l| l.fresh[i].0.clone())></path> }
+        view! { <path class="area" data-kind=kind d=calc(move || lanes.with(|l| l.fresh[i].0.clone()))></path> }
     };
     let edge = |i: usize, kind: &'static str| {
-        view! { <path class="edge" data-kind=kind d=move || lanes.with(|l| l.fresh[i].1.clone())></path> }
+        view! { <path class="edge" data-kind=kind d=calc(move || lanes.with(|l| l.fresh[i].1.clone()))></path> }
     };
-    let hidden = move || lanes.with(|l| l.dots.is_none());
-    let at = |height: Option<f64>| height.map(|y| format!("--x:100%;--y:{y:.1}%"));
+    let hidden = lanes.pick(|l| l.dots.is_none());
     view! {
         <div class="chart lanes">
             <div class="plot fresh" role="img" aria-label=lanes.pick(|l| l.fresh_summary.clone())>
@@ -251,7 +255,7 @@ fn lanes_view(lanes: Memo<Lanes>) -> AnyView {
                     class="dot"
                     data-kind="input"
                     hidden=hidden
-                    style=move || at(lanes.with(|l| l.dots.map(|dots| dots.0)))
+                    style=lanes.pick(|l| l.dots.map(|(fresh, _)| at_the_end(fresh)))
                 ></i>
             </div>
             <div class="plot reads" role="img" aria-label=lanes.pick(|l| l.reads_summary.clone())>
@@ -266,7 +270,7 @@ fn lanes_view(lanes: Memo<Lanes>) -> AnyView {
                     class="dot"
                     data-kind="cache_read"
                     hidden=hidden
-                    style=move || at(lanes.with(|l| l.dots.map(|dots| dots.1)))
+                    style=lanes.pick(|l| l.dots.map(|(_, reads)| at_the_end(reads)))
                 ></i>
                 <XTicks ticks=lanes.pick(|l| l.x_ticks.clone()) />
             </div>

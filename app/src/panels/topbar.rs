@@ -10,7 +10,7 @@ use super::{Dismissed, figures, mode};
 use crate::feed::Store;
 use crate::site::Site;
 use crate::theme::Theme;
-use crate::ui::Icon;
+use crate::ui::{Icon, Pick, calc, dynamic};
 
 /// The bar.
 #[component]
@@ -20,7 +20,7 @@ pub(crate) fn TopBar() -> impl IntoView {
     let pathname = use_location().pathname;
     let page = {
         let site = site.clone();
-        move || pathname.with(|path| page_name(&site, path))
+        calc(move || pathname.with(|path| page_name(&site, path)))
     };
     let link = |path: &'static str, icon: &'static str, name: &'static str| {
         view! {
@@ -72,19 +72,19 @@ fn page_name(site: &Site, path: &str) -> &'static str {
 
 fn bell(live: &str) -> AnyView {
     let alerts = Dismissed::open();
-    let count = move || alerts.with(Vec::len);
-    let worst = move || alerts.with(|all| all.first().map(|alert| alert.level.as_str()));
-    let label = move || match count() {
+    let count = alerts.pick(Vec::len);
+    let worst = alerts.pick(|all| all.first().map(|alert| alert.level.as_str()));
+    let label = calc(move || match count.get() {
         0 => "No alerts".to_owned(),
         1 => "1 alert".to_owned(),
         n => format!("{n} alerts"),
-    };
+    });
     view! {
         <a class="icon-btn" href=format!("{live}#alerts") aria-label=label>
             <Icon name="bell" />
-            {move || (count() > 0).then(|| view! {
+            {dynamic(move || (count.get() > 0).then(|| view! {
                 <span class="badge" data-level=worst aria-hidden="true">{count}</span>
-            })}
+            }))}
         </a>
     }
     .into_any()
@@ -92,7 +92,7 @@ fn bell(live: &str) -> AnyView {
 
 fn mode_badge() -> AnyView {
     let mode = mode();
-    let mode = Signal::derive(move || mode.get().as_str());
+    let mode = calc(move || mode.get().as_str());
     view! { <span class="mode" data-mode=mode data-metric="mode" data-value=mode>{mode}</span> }.into_any()
 }
 
@@ -143,7 +143,6 @@ fn pill() -> AnyView {
         if before == Some(&"0") { "1" } else { "0" }
     });
     let icon = Memo::new(move |_| text.with(|text| text.icon));
-    let aged = Memo::new(move |_| text.with(|text| !text.age.is_empty()));
     let mark = move || match icon.get() {
         "pulse" => view! { <i class="pulse" data-beat=beat></i> }.into_any(),
         "ring" => view! { <i class="ring spin"></i> }.into_any(),
@@ -155,21 +154,21 @@ fn pill() -> AnyView {
     view! {
         <span
             class="pill"
-            data-state=move || text.with(|text| text.state)
+            data-state=text.pick(|text| text.state)
             data-metric="connection"
-            data-value=move || status.get().as_str()
+            data-value=calc(move || status.get().as_str())
         >
-            {mark}
+            {dynamic(mark)}
             <span>
-                {move || text.with(|text| text.words.clone())}
-                <span class="pill-age" hidden=move || !aged.get()>{move || text.with(|text| text.age.clone())}</span>
+                {text.pick(|text| text.words.clone())}
+                <span class="pill-age" hidden=text.pick(|text| text.age.is_empty())>{text.pick(|text| text.age.clone())}</span>
             </span>
         </span>
-        {move || lost().then(|| view! {
+        {dynamic(move || lost().then(|| view! {
             <button class="icon-btn" type="button" aria-label="Reconnect now" on:click=move |_| store.retry()>
                 <Icon name="reset" />
             </button>
-        })}
+        }))}
     }
     .into_any()
 }
@@ -182,11 +181,11 @@ fn pause_button() -> AnyView {
             class="icon-btn"
             type="button"
             aria-keyshortcuts="p"
-            title=move || if paused.get() { "Resume (P)" } else { "Pause (P)" }
-            aria-label=move || if paused.get() { "Resume" } else { "Pause" }
+            title=calc(move || if paused.get() { "Resume (P)" } else { "Pause (P)" })
+            aria-label=calc(move || if paused.get() { "Resume" } else { "Pause" })
             on:click=move |_| toggle_pause(store)
         >
-            <Icon name=Signal::derive(move || if paused.get() { "play" } else { "pause" }) />
+            <Icon name=calc(move || if paused.get() { "play" } else { "pause" }) />
         </button>
     }
     .into_any()
@@ -203,18 +202,18 @@ pub(crate) fn toggle_pause(store: Store) {
 
 fn theme_button() -> AnyView {
     let theme = expect_context::<RwSignal<Theme>>();
-    let icon = Signal::derive(move || match theme.get() {
+    let icon = calc(move || match theme.get() {
         Theme::System => "contrast",
         Theme::Light => "sun",
         Theme::Dark => "moon",
     });
-    let label = move || format!("Theme: {}", theme.get().as_str());
+    let label = calc(move || format!("Theme: {}", theme.get().as_str()));
     view! {
         <button
             class="icon-btn theme-btn"
             type="button"
             aria-keyshortcuts="t"
-            title=move || format!("{} (T)", label())
+            title=calc(move || format!("{} (T)", label.get()))
             aria-label=label
             on:click=move |_| theme.update(|theme| *theme = theme.next())
         >

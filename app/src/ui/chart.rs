@@ -6,6 +6,8 @@
 use dashboard_core::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 use leptos::prelude::*;
 
+use super::figure::calc;
+
 const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 100.0;
 
@@ -309,16 +311,16 @@ pub(crate) fn SparkLine(spark: Signal<Spark>) -> impl IntoView {
     view! {
         <svg
             class="spark"
-            class:quiet=move || spark.with(|s| s.end.is_none())
+            class:quiet=calc(move || spark.with(|s| s.end.is_none()))
             viewBox="0 0 58 20"
             aria-hidden="true"
         >
-            <path class="area" fill="url(#fade)" d=move || spark.with(|s| s.area.clone())></path>
-            <path class="line" d=move || spark.with(|s| s.line.clone())></path>
+            <path class="area" fill="url(#fade)" d=calc(move || spark.with(|s| s.area.clone()))></path>
+            <path class="line" d=calc(move || spark.with(|s| s.line.clone()))></path>
             <circle
                 cx="56"
-                cy=move || spark.with(|s| s.end.clone())
-                r=move || if spark.with(|s| s.end.is_some()) { "2" } else { "0" }
+                cy=calc(move || spark.with(|s| s.end.clone()))
+                r=calc(move || if spark.with(|s| s.end.is_some()) { "2" } else { "0" })
             ></circle>
         </svg>
     }

@@ -4,6 +4,8 @@ use dashboard_core::format;
 use dashboard_core::level::Level;
 use leptos::prelude::*;
 
+use super::figure::{calc, dynamic};
+
 use super::icon::{Icon, LevelIcon};
 
 /// A level by shape, word and colour. `metric` names it for scripts.
@@ -13,7 +15,7 @@ pub(crate) fn LevelChip(level: Signal<Level>, #[prop(optional)] metric: Option<&
     view! {
         <span class="level" data-level=word data-metric=metric data-value=metric.map(|_| word)>
             <LevelIcon level />
-            {move || format::level(level.get())}
+            {calc(move || format::level(level.get()))}
         </span>
     }
     .into_any()
@@ -30,7 +32,7 @@ pub(crate) fn ProvenanceChip(
     #[prop(optional)] age: Option<Signal<String>>,
     #[prop(optional)] metric: Option<(&'static str, Signal<String>)>,
 ) -> impl IntoView {
-    let icon = Signal::derive(move || match source.get() {
+    let icon = calc(move || match source.get() {
         "official" => "shield",
         "outdated" => "clock",
         "simulated" => "flask",
@@ -39,7 +41,7 @@ pub(crate) fn ProvenanceChip(
     view! {
         <span
             class="chip"
-            class:aged=move || age.is_some_and(|age| age.with(|age| !age.is_empty()))
+            class:aged=calc(move || age.is_some_and(|age| age.with(|age| !age.is_empty())))
             data-provenance=source
             data-metric=metric.map(|(name, _)| name)
             data-value=metric.map(|(_, raw)| raw)
@@ -55,10 +57,10 @@ pub(crate) fn ProvenanceChip(
 /// A few words with the level's icon in front; without one for `None`.
 #[component]
 pub(crate) fn Verdict(level: Signal<Option<Level>>, text: Signal<String>) -> impl IntoView {
-    let shown = Signal::derive(move || level.get().unwrap_or_default());
+    let shown = calc(move || level.get().unwrap_or_default());
     view! {
-        <span class="verdict" data-level=move || level.get().map(Level::as_str)>
-            {move || level.get().map(|_| view! { <LevelIcon level=shown /> })}
+        <span class="verdict" data-level=calc(move || level.get().map(Level::as_str))>
+            {dynamic(move || level.get().map(|_| view! { <LevelIcon level=shown /> }))}
             <span>{text}</span>
         </span>
     }

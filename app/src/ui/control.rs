@@ -2,6 +2,8 @@
 
 use leptos::prelude::*;
 
+use super::figure::calc;
+
 /// A segmented control: `options` by key and label.
 #[component]
 pub(crate) fn Segments(
@@ -38,7 +40,7 @@ fn choices(
     chosen: RwSignal<&'static str>,
 ) -> impl IntoView {
     let choice = |&(key, label): &(&'static str, &'static str)| {
-        let pressed = move || if chosen.get() == key { "true" } else { "false" };
+        let pressed = calc(move || if chosen.get() == key { "true" } else { "false" });
         view! {
             <button class=class type="button" aria-pressed=pressed on:click=move |_| chosen.set(key)>
                 {label}

@@ -1,5 +1,7 @@
 //! Figures: a text for people beside the raw value for scripts, always of the same moment.
 
+use std::sync::Arc;
+
 use dashboard_core::format::{self, UNKNOWN};
 use dashboard_core::time::Timestamp;
 use dashboard_core::units::{Cost, Tokens};
@@ -55,11 +57,26 @@ impl Figure {
 /// A figure that scripts and tests find by `name`. Text and raw value change together.
 pub(crate) fn metric(name: &'static str, figure: Signal<Figure>) -> AnyView {
     view! {
-        <span data-metric=name data-value=move || figure.with(|f| f.raw.clone())>
-            {move || figure.with(|f| f.text.clone())}
+        <span data-metric=name data-value=calc(move || figure.with(|f| f.raw.clone()))>
+            {calc(move || figure.with(|f| f.text.clone()))}
         </span>
     }
     .into_any()
+}
+
+/// A value computed from signals. Like [`dynamic`], it hides the type of its closure: the code that
+/// keeps an attribute or a text up to date is then in the WASM once per type of value, not once per use.
+pub(crate) fn calc<T: Send + Sync + 'static>(value: impl Fn() -> T + Send + Sync + 'static) -> Signal<T> {
+    Signal::derive(value)
+}
+
+/// A part of a view that is made anew when the signals it reads change.
+pub(crate) fn dynamic<V: IntoAny>(view: impl Fn() -> V + Send + Sync + 'static) -> AnyView {
+    erased(Arc::new(move || view().into_any()))
+}
+
+fn erased(view: Arc<dyn Fn() -> AnyView + Send + Sync>) -> AnyView {
+    (move || view()).into_any()
 }
 
 /// Parts of a panel's figures as signals.
@@ -70,6 +87,6 @@ pub(crate) trait Pick<V> {
 
 impl<V: PartialEq + Send + Sync + 'static> Pick<V> for Memo<V> {
     fn pick<T: Clone + Send + Sync + 'static>(self, part: fn(&V) -> T) -> Signal<T> {
-        Signal::derive(move || self.with(part))
+        calc(move || self.with(part))
     }
 }

@@ -3,6 +3,8 @@
 use dashboard_core::level::Level;
 use leptos::prelude::*;
 
+use super::figure::calc;
+
 /// The shapes, once a page; everything else refers to them.
 #[component]
 pub(crate) fn Sprite() -> impl IntoView {
@@ -14,7 +16,7 @@ pub(crate) fn Sprite() -> impl IntoView {
 pub(crate) fn Icon(#[prop(into)] name: Signal<&'static str>) -> impl IntoView {
     view! {
         <svg class="icon" aria-hidden="true">
-            <use_ href=move || format!("#i-{}", name.get()) />
+            <use_ href=calc(move || format!("#i-{}", name.get())) />
         </svg>
     }
     .into_any()
@@ -25,7 +27,7 @@ pub(crate) fn Icon(#[prop(into)] name: Signal<&'static str>) -> impl IntoView {
 pub(crate) fn LevelIcon(#[prop(into)] level: Signal<Level>) -> impl IntoView {
     view! {
         <svg class="icon solid" aria-hidden="true">
-            <use_ href=move || format!("#l-{}", level.get().as_str()) />
+            <use_ href=calc(move || format!("#l-{}", level.get().as_str())) />
         </svg>
     }
     .into_any()

@@ -2,6 +2,8 @@
 
 use leptos::prelude::*;
 
+use super::figure::calc;
+
 /// A meter. `percent` is 0 to 100; an unknown one is hatched, never empty. `text` is what a screen
 /// reader says of it.
 #[component]
@@ -13,21 +15,21 @@ pub(crate) fn Meter(
     #[prop(into, default = Signal::stored("meter"))] class: Signal<&'static str>,
 ) -> impl IntoView {
     let known = move || percent.get().is_some();
-    let style = move || {
+    let style = calc(move || {
         let width = percent.get().map_or(0.0, |p| p.clamp(0.0, 100.0));
         tick.get().map_or_else(|| format!("--w:{width:.1}%"), |at| format!("--w:{width:.1}%;--tick:{at:.1}%"))
-    };
+    });
     view! {
         <span
             class=class
-            class:ticked=move || tick.get().is_some()
-            role=move || known().then_some("meter")
-            aria-label=move || known().then(|| label.get())
-            aria-valuemin=move || known().then_some("0")
-            aria-valuemax=move || known().then_some("100")
-            aria-valuenow=move || percent.get().map(|p| format!("{:.1}", p.clamp(0.0, 100.0)))
-            aria-valuetext=move || known().then(|| text.get())
-            data-unknown=move || (!known()).then_some("")
+            class:ticked=calc(move || tick.get().is_some())
+            role=calc(move || known().then_some("meter"))
+            aria-label=calc(move || known().then(|| label.get()))
+            aria-valuemin=calc(move || known().then_some("0"))
+            aria-valuemax=calc(move || known().then_some("100"))
+            aria-valuenow=calc(move || percent.get().map(|p| format!("{:.1}", p.clamp(0.0, 100.0))))
+            aria-valuetext=calc(move || known().then(|| text.get()))
+            data-unknown=calc(move || (!known()).then_some(""))
             style=style
         ></span>
     }

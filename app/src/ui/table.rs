@@ -2,6 +2,8 @@
 
 use leptos::{ev, html, prelude::*};
 
+use super::figure::dynamic;
+
 use super::icon::Icon;
 
 /// A table's head and body as text. The first column is the row's name.
@@ -24,7 +26,7 @@ pub(crate) fn AsTable(caption: &'static str, rows: Signal<Rows>) -> impl IntoVie
             <summary class="icon-btn bare" title="Show as table" aria-label=format!("{caption}: show as table")>
                 <Icon name="table" />
             </summary>
-            {move || open.get().then(|| table(caption, rows))}
+            {dynamic(move || open.get().then(|| table(caption, rows)))}
         </details>
     }
     .into_any()
@@ -46,7 +48,7 @@ fn table(caption: &'static str, rows: Signal<Rows>) -> impl IntoView {
             <table class="table">
                 <caption class="vh">{caption}</caption>
                 <thead><tr>{head}</tr></thead>
-                <tbody>{move || rows.with(|r| r.body.iter().map(row).collect_view())}</tbody>
+                <tbody>{dynamic(move || rows.with(|r| r.body.iter().map(row).collect_view()))}</tbody>
             </table>
         </div>
     }
