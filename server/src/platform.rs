@@ -1,26 +1,69 @@
-//! What differs between operating systems. Linux is tested; the others are written for, not tested.
+//! What differs between operating systems. Tested on Linux; macOS shares its code, Windows' is written for and untested.
 
-/// Whether a process with this id runs, also if it is another user's.
-#[cfg(unix)]
-pub fn is_process_alive(pid: u32) -> bool {
-    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
-    matches!(rustix::process::test_kill_process(pid), Ok(()) | Err(rustix::io::Errno::PERM))
+use std::fs::Metadata;
+
+/// Which file this is, whatever its name: survives a rename, differs for a replacement.
+///
+/// Numbers are given out again after a file is deleted, so equality is a hint, to be confirmed by the contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileIdentity(u64, u64);
+
+impl FileIdentity {
+    /// The identity of the file described.
+    #[cfg(unix)]
+    pub fn of(metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self(metadata.dev(), metadata.ino())
+    }
+
+    /// The identity of the file described: the time it was made stands in for a number.
+    #[cfg(not(unix))]
+    pub fn of(metadata: &Metadata) -> Self {
+        let created = metadata.created().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        created.map_or(Self(0, 0), |since| Self(since.as_secs(), u64::from(since.subsec_nanos())))
+    }
 }
 
-/// Unknown here, so a session counts as running only while its file is kept up to date.
+/// Whether a process of this id runs, ours or another user's.
+#[cfg(unix)]
+pub fn process_lives(pid: u32) -> bool {
+    use rustix::io::Errno;
+    use rustix::process::{Pid, test_kill_process};
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| matches!(test_kill_process(pid), Ok(()) | Err(Errno::PERM)))
+}
+
+/// Whether a process of this id runs. Cannot be told here without unsafe code, so no: a session counts as running only
+/// while its file is kept up to date.
 #[cfg(not(unix))]
-pub fn is_process_alive(_: u32) -> bool {
+pub fn process_lives(_pid: u32) -> bool {
     false
 }
 
-/// What tells a file from another one that took its name, as far as the system says.
-#[cfg(unix)]
-pub fn file_number(metadata: &std::fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(metadata)
-}
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
 
-/// Not told here; a file that was replaced is recognised by its content.
-#[cfg(not(unix))]
-pub fn file_number(_: &std::fs::Metadata) -> u64 {
-    0
+    #[test]
+    fn processes_live_and_die() {
+        assert!(process_lives(std::process::id()));
+        assert!(process_lives(1), "another user's");
+        assert!(!process_lives(0));
+        assert!(!process_lives(u32::MAX));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert!(!process_lives(child.id()));
+    }
+
+    #[test]
+    fn a_rename_keeps_the_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |name: &str| FileIdentity::of(&std::fs::metadata(dir.path().join(name)).unwrap());
+        std::fs::write(dir.path().join("a"), "").unwrap();
+        let before = of("a");
+        std::fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
+        std::fs::write(dir.path().join("a"), "").unwrap();
+        assert_eq!(of("b"), before);
+        assert_ne!(of("a"), before);
+    }
 }

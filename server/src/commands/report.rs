@@ -18,7 +18,7 @@ use dashboard_core::format;
 use dashboard_core::ledger::{Ledger, Scope};
 use dashboard_core::price::PriceTable;
 use dashboard_core::record::{Record, Rejection};
-use dashboard_core::transcript::{Reading, TranscriptReader};
+use dashboard_core::transcript::TranscriptReader;
 use dashboard_core::units::{Cost, TokenUsage, Tokens};
 use serde::Serialize;
 
@@ -228,9 +228,10 @@ fn read(found: &Found, ledger: &mut Ledger, buffer: &mut Vec<u8>) -> io::Result<
         }
     };
     let outcome = files::read_on(&mut file, buffer, |bytes| {
-        reader.read(bytes, &mut |record| claim(ledger, record)) == Reading::Valid
+        // Only a reading that goes on after `finish` can become stale.
+        let _ = reader.read(bytes, &mut |record| claim(ledger, record));
+        Ok(())
     });
-    // Only a reading that goes on after `finish` can become stale.
     let _ = reader.finish(&mut |record| claim(ledger, record));
     ledger.set_counts(id, reader.counts());
     for rejection in reader.take_rejections() {

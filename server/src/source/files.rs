@@ -41,13 +41,17 @@ impl Unreadable {
 /// The transcripts below a root: regular files named `*.jsonl` at any depth of `projects/`, in no particular order.
 /// Links are not followed. A missing directory is empty; what cannot be read goes to `unreadable`.
 pub fn transcripts(root: &Root, unreadable: &mut Vec<Unreadable>) -> Vec<Found> {
-    transcripts_in(root, &root.dir.join("projects"), unreadable)
+    walk(root, WalkDir::new(root.dir.join("projects")), unreadable)
 }
 
-/// The same for one directory below a root's `projects/`.
-pub fn transcripts_in(root: &Root, dir: &Path, unreadable: &mut Vec<Unreadable>) -> Vec<Found> {
+/// The same, for a file or directory within `projects/`.
+pub fn transcripts_at(root: &Root, path: &Path, unreadable: &mut Vec<Unreadable>) -> Vec<Found> {
+    walk(root, WalkDir::new(path).follow_root_links(false), unreadable)
+}
+
+fn walk(root: &Root, walk: WalkDir, unreadable: &mut Vec<Unreadable>) -> Vec<Found> {
     let mut found = Vec::new();
-    for entry in WalkDir::new(dir) {
+    for entry in walk {
         match entry {
             Ok(entry) => {
                 if entry.file_type().is_file() {
@@ -78,22 +82,22 @@ pub fn as_transcript(root: &Root, path: &Path) -> Option<Found> {
     })
 }
 
-/// Reads what is left of `file` in chunks; `take` may end it early by answering false.
+/// Reads what is left of `file` in chunks.
 ///
 /// # Errors
-/// Those of reading.
-pub fn read_on(file: &mut File, buffer: &mut Vec<u8>, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+/// Those of reading and those of `take`, which ends it.
+pub fn read_on<E: From<io::Error>>(
+    file: &mut File,
+    buffer: &mut Vec<u8>,
+    mut take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
     buffer.resize(CHUNK, 0);
     loop {
         match file.read(buffer) {
             Ok(0) => return Ok(()),
-            Ok(length) => {
-                if !take(&buffer[..length]) {
-                    return Ok(());
-                }
-            }
+            Ok(length) => take(&buffer[..length])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
 }

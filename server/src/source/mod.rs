@@ -1,33 +1,206 @@
 //! Where records come from: the directories of assistants on this machine.
 //!
 //! Everything in here reads and nothing writes. What the records mean is decided elsewhere.
+//!
+//! Reading files blocks, so it has a thread of its own: woken by the watcher, it reads what is new and hands it to the
+//! engine through a bounded queue. While the queue is full the thread waits, and changes gather in a mailbox that
+//! cannot grow. Twice as many ways lead to a change as are needed: besides the watcher, files that changed lately are
+//! looked at every two seconds, and everything every ten.
 
 pub mod files;
 mod message;
 mod presence;
 pub mod roots;
+mod tail;
 mod transcripts;
+mod wakeup;
+mod watches;
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dashboard_core::event::{HealthError, HealthStatus};
+pub use message::SourceMessage;
+use notify::RecursiveMode;
 use tokio::sync::mpsc;
 
-pub use message::SourceMessage;
-
+use self::presence::Running;
+use self::roots::Root;
+use self::tail::{EngineGone, Outlet};
+use self::transcripts::Transcripts;
+use self::wakeup::{Changes, Wakeup};
+use self::watches::{Watches, Watching};
+use crate::clock;
 use crate::health::{DashboardHealth, Part};
-use crate::source::roots::Root;
-use dashboard_core::event::HealthStatus;
 
-/// Reads the transcripts below `roots`, now and as they grow, until dropped or nobody listens.
-///
-/// Files are read on a thread of its own, because reading them blocks. It ends when `messages` has
-/// no receiver any more.
+/// How often files that changed lately are looked at, and directories that are not there yet.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often everything is looked at, in looks.
+const LOOKS_PER_WALK: u32 = 5;
+
+/// Reads the transcripts below the roots and which sessions run: first what is there, then what changes. Ends when the
+/// receiver is dropped; dropped itself, it stops reading.
 pub async fn run(roots: Vec<Root>, messages: mpsc::Sender<SourceMessage>, health: DashboardHealth) {
-    let listening = messages.clone();
-    let reports = health.clone();
-    let thread = std::thread::Builder::new()
-        .name("transcripts".to_owned())
-        .spawn(move || transcripts::Tail::new(roots, messages, reports).run());
-    if let Err(error) = thread {
-        health.report(Part::Transcripts, HealthStatus::Unhealthy, format!("no thread to read on: {error}"));
+    let wakeup = Arc::new(Wakeup::default());
+    let stop = StopOnDrop(wakeup.clone());
+    let reported = health.clone();
+    let reading = tokio::task::spawn_blocking(move || Source::new(roots, messages, health, wakeup).run());
+    if let Err(error) = reading.await {
+        tracing::error!(%error, "reading transcripts ended");
+        reported.report(Part::Transcripts, HealthStatus::Unhealthy, "reading has ended; restart the dashboard");
     }
-    listening.closed().await;
+    drop(stop);
+}
+
+struct StopOnDrop(Arc<Wakeup>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// What the reading thread owns.
+struct Source {
+    roots: Vec<Root>,
+    messages: mpsc::Sender<SourceMessage>,
+    health: DashboardHealth,
+    wakeup: Arc<Wakeup>,
+    watches: Watches,
+    transcripts: Transcripts,
+    running: Running,
+    /// What the engine has been told cannot be read.
+    told: BTreeSet<PathBuf>,
+}
+
+impl Source {
+    fn new(
+        roots: Vec<Root>,
+        messages: mpsc::Sender<SourceMessage>,
+        health: DashboardHealth,
+        wakeup: Arc<Wakeup>,
+    ) -> Self {
+        Self {
+            watches: Watches::new(wakeup.clone()),
+            transcripts: Transcripts::new(roots.clone(), Outlet(messages.clone())),
+            running: Running::default(),
+            told: BTreeSet::new(),
+            roots,
+            messages,
+            health,
+            wakeup,
+        }
+    }
+
+    fn run(mut self) {
+        // There is nobody left to tell, or nobody wants to know: either way it is over.
+        let (Ok(()) | Err(EngineGone)) = self.read();
+    }
+
+    fn read(&mut self) -> Result<(), EngineGone> {
+        self.health.report(Part::Transcripts, HealthStatus::Degraded, "reading history");
+        // Watched before looked at, so that nothing falls between.
+        let mut refused = self.watch().1;
+        self.transcripts.look_at_everything()?;
+        self.look_at_presence()?;
+        self.send(SourceMessage::HistoryRead)?;
+        self.report(refused.as_deref())?;
+
+        let mut looks = 0;
+        let mut next_look = Instant::now() + LOOK;
+        loop {
+            let Changes { paths, everything, stop } = self.wakeup.wait(next_look);
+            if stop {
+                return Ok(());
+            }
+            let is_presence =
+                |path: &PathBuf| self.roots.iter().any(|root| path.starts_with(root.dir.join("sessions")));
+            let presence_changed = paths.iter().any(is_presence);
+            self.transcripts.look_at(paths)?;
+            let mut walk = everything;
+            let look = Instant::now() >= next_look;
+            if look {
+                next_look = Instant::now() + LOOK;
+                looks = (looks + 1) % LOOKS_PER_WALK;
+                let begun;
+                (begun, refused) = self.watch();
+                walk |= begun || looks == 0;
+            }
+            if walk {
+                self.transcripts.look_at_everything()?;
+            } else if look {
+                self.transcripts.look_at_active()?;
+            }
+            if look || everything || presence_changed {
+                self.look_at_presence()?;
+            }
+            self.report(refused.as_deref())?;
+        }
+    }
+
+    /// Sees to it that everything is watched: whether a directory is from now on, and why one cannot be.
+    fn watch(&mut self) -> (bool, Option<String>) {
+        let (mut begun, mut refused) = (false, None);
+        for root in &self.roots {
+            for (dir, mode) in [("projects", RecursiveMode::Recursive), ("sessions", RecursiveMode::NonRecursive)] {
+                match self.watches.ensure(&root.dir.join(dir), mode) {
+                    Watching::Begun => begun = true,
+                    Watching::AsBefore => {}
+                    Watching::Refused(error) => refused = Some(error),
+                }
+            }
+        }
+        (begun, refused)
+    }
+
+    fn look_at_presence(&mut self) -> Result<(), EngineGone> {
+        let (changed, unreadable) = self.running.look(&self.roots);
+        match unreadable.first() {
+            None => {
+                let message = format!("{} running", self.running.count());
+                self.health.report(Part::Presence, HealthStatus::Healthy, message);
+            }
+            Some((dir, error)) => {
+                let message = format!("cannot read {}: {error}", dir.display());
+                self.health.report(Part::Presence, HealthStatus::Degraded, message);
+            }
+        }
+        changed.map_or(Ok(()), |running| self.send(SourceMessage::Presence(running)))
+    }
+
+    /// Says how reading goes; of what newly fails, also to the engine.
+    fn report(&mut self, refused: Option<&str>) -> Result<(), EngineGone> {
+        let unreadable = self.transcripts.unreadable();
+        let message = match (unreadable.iter().next(), refused) {
+            (Some((path, error)), _) => {
+                let others = unreadable.len() - 1;
+                let others = if others > 0 { format!(" (and {others} more)") } else { String::new() };
+                Some(format!("cannot read {}: {error}{others}; check its permissions", path.display()))
+            }
+            (None, None) if !self.roots.iter().any(|root| root.dir.join("projects").is_dir()) => {
+                Some("no projects directory yet; start Claude Code, or use --config-dir".to_owned())
+            }
+            (None, Some(error)) => Some(format!("changes are seen within 10 s, not at once: {error}")),
+            (None, None) => None,
+        };
+        let is_new = unreadable.keys().any(|path| !self.told.contains(path));
+        self.told = unreadable.keys().cloned().collect();
+        let Some(message) = message else {
+            let message = format!("{} files", self.transcripts.count());
+            self.health.report(Part::Transcripts, HealthStatus::Healthy, message);
+            return Ok(());
+        };
+        self.health.report(Part::Transcripts, HealthStatus::Degraded, message.clone());
+        if is_new {
+            let component = Part::Transcripts.as_str().to_owned();
+            self.send(SourceMessage::Failure(HealthError { component, error: message, timestamp: clock::wall() }))?;
+        }
+        Ok(())
+    }
+
+    fn send(&self, message: SourceMessage) -> Result<(), EngineGone> {
+        self.messages.blocking_send(message).map_err(|_| EngineGone)
+    }
 }

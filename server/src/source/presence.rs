@@ -1,7 +1,12 @@
-//! Which sessions run, from the files `sessions/<pid>.json` that Claude Code keeps while it does.
+//! Which sessions run, as the tool itself says: one `sessions/<pid>.json` each, while its process lives.
+//!
+//! Only these files are read, never the keys beside them.
 
-use std::fs;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use dashboard_core::record::Presence;
 use dashboard_core::transcript::claude;
@@ -9,29 +14,99 @@ use dashboard_core::transcript::claude;
 use super::roots::Root;
 use crate::platform;
 
-/// Most bytes of such a file; real ones have a few hundred.
-const MAX_BYTES: u64 = 64 << 10;
+/// Such a file is a few hundred bytes.
+const MAX_SIZE: u64 = 64 << 10;
 
-/// The running sessions of all roots, in the order of their ids. A file that cannot be read is
-/// being written or deleted, and looked at again soon.
-pub(super) fn running(roots: &[Root]) -> Vec<Presence> {
-    let mut running: Vec<Presence> = Vec::new();
-    for root in roots {
-        let Ok(entries) = fs::read_dir(root.dir.join("sessions")) else { continue };
-        running.extend(entries.flatten().filter_map(|entry| read(&entry.path())));
-    }
-    running.sort_by(|a, b| (&a.session, a.updated_at).cmp(&(&b.session, b.updated_at)));
-    running
+/// The running sessions as they were last seen.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    seen: BTreeMap<PathBuf, Presence>,
 }
 
-fn read(path: &Path) -> Option<Presence> {
-    // Beside the files of sessions lie keys, which are nobody's business.
-    let stem = path.file_name()?.to_str()?.strip_suffix(".json")?;
-    if stem.is_empty() || !stem.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
+impl Running {
+    /// Looks again. The running sessions, if anything about them changed; and the directories that cannot be read.
+    pub(super) fn look(&mut self, roots: &[Root]) -> (Option<Vec<Presence>>, Vec<(PathBuf, io::Error)>) {
+        let mut now = BTreeMap::new();
+        let mut unreadable = Vec::new();
+        for root in roots {
+            let dir = root.dir.join("sessions");
+            if let Err(error) = self.look_into(&dir, &mut now)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                unreadable.push((dir, error));
+            }
+        }
+        if now == self.seen {
+            return (None, unreadable);
+        }
+        self.seen = now;
+        (Some(self.seen.values().cloned().collect()), unreadable)
     }
-    if fs::symlink_metadata(path).ok().is_none_or(|file| !file.is_file() || file.len() > MAX_BYTES) {
-        return None;
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.seen.len()
     }
-    claude::presence(&fs::read(path).ok()?, platform::is_process_alive)
+
+    fn look_into(&self, dir: &Path, now: &mut BTreeMap<PathBuf, Presence>) -> io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let path = entry.path();
+            if !is_pid_file(&path) || !entry.file_type()?.is_file() {
+                continue;
+            }
+            if let Some(presence) = self.read(&path) {
+                now.insert(path, presence);
+            }
+        }
+        Ok(())
+    }
+
+    /// A file caught while it is being written says what it said before.
+    fn read(&self, path: &Path) -> Option<Presence> {
+        let mut text = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_SIZE).read_to_end(&mut text));
+        let presence = read.ok().and_then(|_| claude::presence(&text, platform::process_lives));
+        presence.or_else(|| self.seen.get(path).cloned())
+    }
+}
+
+fn is_pid_file(path: &Path) -> bool {
+    let is_number = |stem: &OsStr| stem.to_str().is_some_and(|stem| stem.bytes().all(|byte| byte.is_ascii_digit()));
+    path.extension() == Some(OsStr::new("json")) && path.file_stem().is_some_and(is_number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dashboard_core::record::PresenceStatus;
+
+    #[test]
+    fn sessions_come_change_and_go() {
+        let home = tempfile::tempdir().unwrap();
+        let root = Root { dir: home.path().to_owned(), label: String::new() };
+        let roots = [root];
+        let mut running = Running::default();
+        assert_eq!(running.look(&roots).0, None, "there is no directory yet");
+
+        let dir = home.path().join("sessions");
+        fs::create_dir(&dir).unwrap();
+        let pid = std::process::id();
+        let file = dir.join(format!("{pid}.json"));
+        let write = |status: &str| fs::write(&file, format!(r#"{{"pid":{pid},"sessionId":"s","status":"{status}"}}"#));
+        write("busy").unwrap();
+        fs::write(dir.join("secret.key"), "{}").unwrap();
+        fs::write(dir.join("notes.json"), r#"{"pid":1,"sessionId":"no"}"#).unwrap();
+        let one = running.look(&roots).0.expect("a session came");
+        assert_eq!(one.iter().map(|it| (it.status, it.alive)).collect::<Vec<_>>(), [(PresenceStatus::Busy, true)]);
+        assert_eq!(running.look(&roots).0, None);
+
+        fs::write(&file, r#"{"pid":"#).unwrap();
+        assert_eq!(running.look(&roots).0, None, "half a file changes nothing");
+        write("waiting").unwrap();
+        assert_eq!(running.look(&roots).0.expect("it waits")[0].status, PresenceStatus::Waiting);
+        fs::remove_file(&file).unwrap();
+        assert_eq!(running.look(&roots).0, Some(Vec::new()));
+        assert_eq!(running.count(), 0);
+    }
 }

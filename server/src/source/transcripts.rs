@@ -1,434 +1,178 @@
-//! Follows all transcripts: what is there at the start, and what is written afterwards.
+//! All transcripts below the roots, each read as it grows; the engine is told in order.
 //!
-//! Changes are announced by the file system and, because announcements get lost (queues overflow,
-//! network drives send none), looked for again every [`RESCAN`]. Either way the same thing happens:
-//! a file is looked at, and what is new in it is read. So what history and growth add up to is what
-//! one reading of everything would find.
-//!
-//! A file that shrank, was replaced, or no longer has the bytes that were read before is withdrawn and
-//! read anew; one that is gone is archived. The queue to the engine is bounded: while it is full,
-//! reading waits, and the announcements that pile up meanwhile collapse into one rescan.
+//! Which files to look at comes from the watcher, and from looking around oneself now and then, since watchers miss
+//! things. Looking at a file that has not changed costs one system call, so it is done when in doubt.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs::File;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, Instant, SystemTime};
-
-use dashboard_core::event::{HealthError, HealthStatus};
-use dashboard_core::record::{Presence, Record};
-use dashboard_core::transcript::{Reading, TranscriptReader, claude};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
 
 use super::SourceMessage;
 use super::files::{self, Found, Unreadable};
-use super::presence;
 use super::roots::Root;
-use crate::clock;
-use crate::health::{DashboardHealth, Part};
-use crate::platform;
-
-/// Everything is looked at again this often, whatever was announced.
-const RESCAN: Duration = Duration::from_secs(5);
-/// Which sessions run is looked at this often.
-const PRESENCE: Duration = Duration::from_secs(2);
-/// Announced paths that may wait; when there are more, everything is looked at.
-const ANNOUNCED: usize = 4_096;
-/// Records in one message to the engine.
-const RECORDS: usize = 512;
-/// Bytes before the place reached that are remembered, to recognise a file that was rewritten.
-const TAIL_BYTES: usize = 64;
-
-/// Nobody takes our messages any more.
-struct Unheard;
+use super::tail::{EngineGone, Interrupted, Marks, Outlet, Seen, Tail};
+use crate::platform::FileIdentity;
 
 /// See the [module's description](self).
-pub(super) struct Tail {
+#[derive(Debug)]
+pub(super) struct Transcripts {
     roots: Vec<Root>,
-    messages: mpsc::Sender<SourceMessage>,
-    health: DashboardHealth,
-    files: HashMap<String, Tailed>,
-    unreadable: BTreeMap<String, String>,
-    running: Vec<Presence>,
+    out: Outlet,
+    tails: BTreeMap<PathBuf, Tail>,
+    /// Files that went, by key: should one come back, it starts anew.
+    deleted: HashSet<String>,
+    /// The same, by what they were: should one turn up elsewhere, it was renamed.
+    moved: HashMap<FileIdentity, (String, Marks)>,
+    /// What cannot be read at present, and why.
+    unreadable: BTreeMap<PathBuf, String>,
     buffer: Vec<u8>,
 }
 
-/// A file and how far it was read.
-struct Tailed {
-    found: Found,
-    reader: TranscriptReader,
-    /// Bytes read.
-    position: u64,
-    /// The last of them.
-    tail: Vec<u8>,
-    number: u64,
-    modified: Option<SystemTime>,
-    /// Whether what its `.meta.json` says was told, or it can have none.
-    meta_told: bool,
-}
-
-impl Tailed {
-    fn new(found: Found, metadata: &Metadata) -> Self {
-        let meta_told = !found.name.contains("/subagents/");
-        let reader = TranscriptReader::new(&found.name);
-        let number = platform::file_number(metadata);
-        Self { found, reader, position: 0, tail: Vec::new(), number, modified: None, meta_told }
-    }
-
-    /// Whether the file is still the one that was read, with the bytes that were read.
-    fn is_same(&self, file: &mut File, metadata: &Metadata) -> io::Result<bool> {
-        if metadata.len() < self.position || platform::file_number(metadata) != self.number {
-            return Ok(false);
-        }
-        let mut before = vec![0; self.tail.len()];
-        file.seek(SeekFrom::Start(self.position - self.tail.len() as u64))?;
-        file.read_exact(&mut before)?;
-        Ok(before == self.tail)
-    }
-
-    fn remember(&mut self, bytes: &[u8]) {
-        self.position += bytes.len() as u64;
-        if bytes.len() >= TAIL_BYTES {
-            self.tail = bytes[bytes.len() - TAIL_BYTES..].to_vec();
-        } else {
-            self.tail.extend_from_slice(bytes);
-            self.tail.drain(..self.tail.len().saturating_sub(TAIL_BYTES));
-        }
-    }
-}
-
-impl Tail {
-    pub(super) fn new(roots: Vec<Root>, messages: mpsc::Sender<SourceMessage>, health: DashboardHealth) -> Self {
+impl Transcripts {
+    /// Nothing has been read yet.
+    pub(super) fn new(roots: Vec<Root>, out: Outlet) -> Self {
         Self {
             roots,
-            messages,
-            health,
-            files: HashMap::new(),
+            out,
+            tails: BTreeMap::new(),
+            deleted: HashSet::new(),
+            moved: HashMap::new(),
             unreadable: BTreeMap::new(),
-            running: Vec::new(),
             buffer: Vec::new(),
         }
     }
 
-    /// Reads until nobody listens.
-    pub(super) fn run(mut self) {
-        // Ends when nobody listens, which is how the dashboard stops.
-        let _ = self.follow();
+    /// How many files there are.
+    pub(super) fn count(&self) -> usize {
+        self.tails.len()
     }
 
-    fn follow(&mut self) -> Result<(), Unheard> {
-        let mut watch = Watch::new();
-        watch.cover(&self.roots);
-        self.rescan()?;
-        self.look_who_runs()?;
-        self.send(SourceMessage::HistoryRead)?;
-        let (mut rescanned, mut looked) = (Instant::now(), Instant::now());
-        loop {
-            let due = RESCAN.saturating_sub(rescanned.elapsed()).min(PRESENCE.saturating_sub(looked.elapsed()));
-            for path in watch.announced(due) {
-                self.look(&path)?;
-            }
-            if self.messages.is_closed() {
-                return Err(Unheard);
-            }
-            if watch.overflowed() || rescanned.elapsed() >= RESCAN {
-                watch.cover(&self.roots);
-                self.rescan()?;
-                rescanned = Instant::now();
-            }
-            if looked.elapsed() >= PRESENCE {
-                self.look_who_runs()?;
-                looked = Instant::now();
-            }
-        }
+    /// What cannot be read at present: paths and reasons.
+    pub(super) fn unreadable(&self) -> &BTreeMap<PathBuf, String> {
+        &self.unreadable
     }
 
-    fn send(&self, message: SourceMessage) -> Result<(), Unheard> {
-        self.messages.blocking_send(message).map_err(|_| Unheard)
-    }
-
-    /// Looks at every file there is, and at those that were there.
-    fn rescan(&mut self) -> Result<(), Unheard> {
-        let mut unreadable = Vec::new();
-        let mut found: Vec<Found> =
-            self.roots.iter().flat_map(|root| files::transcripts(root, &mut unreadable)).collect();
-        found.sort();
-        let present: HashSet<&str> = found.iter().map(|found| found.key.as_str()).collect();
-        let gone: Vec<Found> = self
-            .files
-            .values()
-            .map(|file| &file.found)
-            .filter(|f| !present.contains(f.key.as_str()))
-            .cloned()
-            .collect();
-        // Directories are only seen here: what is readable again is no longer named.
-        self.unreadable.retain(|path, _| present.contains(path.as_str()));
-        for Unreadable { path, error } in unreadable {
-            self.cannot_read(path, &error)?;
-        }
-        for found in gone.into_iter().chain(found) {
-            self.look_at(found)?;
-        }
-        self.tell_health();
-        Ok(())
-    }
-
-    /// Looks at what was announced: a transcript, or a directory with some.
-    fn look(&mut self, path: &Path) -> Result<(), Unheard> {
-        let found = self.roots.iter().find_map(|root| files::as_transcript(root, path));
-        if let Some(found) = found {
-            self.look_at(found)?;
-        } else if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".meta.json")) {
-            let transcript = path.to_string_lossy().replace(".meta.json", ".jsonl");
-            return self.look(Path::new(&transcript));
-        } else if path.parent().is_some_and(|parent| parent.ends_with("sessions")) {
-            self.look_who_runs()?;
-        } else if path.is_dir() {
-            // Files may have been put into a new directory before it was watched.
-            let below = self.roots.iter().filter(|root| path.starts_with(root.dir.join("projects")));
+    /// Looks at everything: files known, and files not known yet.
+    pub(super) fn look_at_everything(&mut self) -> Result<(), EngineGone> {
+        // Known ones first, so that a renamed file is known to be gone when it turns up elsewhere.
+        self.look_at_known(|_| true)?;
+        self.unreadable.clear();
+        for root in self.roots.clone() {
             let mut unreadable = Vec::new();
-            let found: Vec<Found> = below.flat_map(|root| files::transcripts_in(root, path, &mut unreadable)).collect();
+            let found = files::transcripts(&root, &mut unreadable);
+            self.unreadable.extend(unreadable.into_iter().map(|Unreadable { path, error }| (path.into(), error)));
             for found in found {
-                self.look_at(found)?;
+                self.look_at_found(found)?;
             }
-        }
-        self.tell_health();
-        Ok(())
-    }
-
-    /// Reads what is new in a file.
-    fn look_at(&mut self, found: Found) -> Result<(), Unheard> {
-        let key = found.key.clone();
-        match self.read_new(found) {
-            Ok(sent) => {
-                self.unreadable.remove(&key);
-                sent
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.unreadable.remove(&key);
-                match self.files.remove(&key) {
-                    Some(_) => self.send(SourceMessage::Archive { path: key }),
-                    None => Ok(()),
-                }
-            }
-            Err(error) => self.cannot_read(key, &error.to_string()),
-        }
-    }
-
-    /// The outer result is about the file, the inner one about those who listen.
-    fn read_new(&mut self, found: Found) -> io::Result<Result<(), Unheard>> {
-        let metadata = fs::symlink_metadata(&found.path)?;
-        if !metadata.is_file() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let key = found.key.clone();
-        let modified = metadata.modified().ok();
-        if let Some(known) = self.files.get(&key)
-            && known.position == metadata.len()
-            && known.modified == modified
-            && known.number == platform::file_number(&metadata)
-            && known.meta_told
-        {
-            return Ok(Ok(()));
-        }
-        let mut file = File::open(&found.path)?;
-        let mut tailed = match self.files.remove(&key) {
-            Some(known) if known.is_same(&mut file, &metadata)? => known,
-            Some(_) => {
-                if self.send(SourceMessage::Retract { path: key.clone() }).is_err() {
-                    return Ok(Err(Unheard));
-                }
-                Tailed::new(found, &metadata)
-            }
-            None => Tailed::new(found, &metadata),
-        };
-        file.seek(SeekFrom::Start(tailed.position))?;
-        tailed.modified = modified;
-        let mut outcome = self.read_on(&mut file, &mut tailed);
-        if matches!(outcome, Ok(Ok(Reading::Stale))) {
-            // The unfinished last line that was counted went on to be something else.
-            if self.send(SourceMessage::Retract { path: key.clone() }).is_err() {
-                return Ok(Err(Unheard));
-            }
-            tailed = Tailed::new(tailed.found, &metadata);
-            file.seek(SeekFrom::Start(0))?;
-            outcome = self.read_on(&mut file, &mut tailed);
-        }
-        // Kept even if reading failed half-way: it goes on from there.
-        self.files.insert(key, tailed);
-        outcome.map(|heard| heard.map(|_| ()))
-    }
-
-    /// Reads to the end of the file and tells what is in it.
-    fn read_on(&mut self, file: &mut File, tailed: &mut Tailed) -> io::Result<Result<Reading, Unheard>> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(files::CHUNK, 0);
-        let mut records = Vec::new();
-        let outcome = loop {
-            match file.read(&mut buffer) {
-                Ok(0) => break Ok(Ok(tailed.reader.finish(&mut |record| records.push(record)))),
-                Ok(length) => {
-                    let reading = tailed.reader.read(&buffer[..length], &mut |record| records.push(record));
-                    tailed.remember(&buffer[..length]);
-                    if reading == Reading::Stale {
-                        break Ok(Ok(reading));
-                    }
-                    if records.len() >= RECORDS && self.tell(tailed, std::mem::take(&mut records)).is_err() {
-                        break Ok(Err(Unheard));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
-            }
-        };
-        self.buffer = buffer;
-        if matches!(outcome, Ok(Ok(Reading::Stale) | Err(_))) {
-            return outcome;
-        }
-        if !tailed.meta_told
-            && let Some(agent) = agent_meta(&tailed.found)
-        {
-            tailed.meta_told = true;
-            records.push(agent);
-        }
-        if self.tell(tailed, records).is_err() {
-            return Ok(Err(Unheard));
-        }
-        outcome
-    }
-
-    fn tell(&self, tailed: &mut Tailed, records: Vec<Record>) -> Result<(), Unheard> {
-        let rejections = tailed.reader.take_rejections();
-        let counts = tailed.reader.counts();
-        self.send(SourceMessage::Read { path: tailed.found.key.clone(), records, rejections, counts })
-    }
-
-    fn look_who_runs(&mut self) -> Result<(), Unheard> {
-        let running = presence::running(&self.roots);
-        self.health.report(Part::Presence, HealthStatus::Healthy, format!("{} running", running.len()));
-        if running != self.running {
-            self.running.clone_from(&running);
-            self.send(SourceMessage::Presence(running))?;
         }
         Ok(())
     }
 
-    /// Said once for each file or directory; the rest goes on.
-    fn cannot_read(&mut self, path: String, error: &str) -> Result<(), Unheard> {
-        if self.unreadable.get(&path).is_some_and(|known| known == error) {
-            return Ok(());
-        }
-        tracing::warn!(path, error, "cannot read a transcript; the others are read");
-        let text = format!("cannot read {path}: {error}");
-        self.unreadable.insert(path, error.to_owned());
-        let failure = HealthError { component: "transcripts".to_owned(), error: text, timestamp: clock::wall() };
-        self.send(SourceMessage::Failure(failure))
+    /// Looks at the files that changed lately.
+    pub(super) fn look_at_active(&mut self) -> Result<(), EngineGone> {
+        self.look_at_known(Tail::is_active)
     }
 
-    fn tell_health(&self) {
-        let any_root = self.roots.iter().any(|root| root.dir.join("projects").is_dir());
-        let (status, message) = match self.unreadable.first_key_value() {
-            Some((path, error)) => {
-                let others = self.unreadable.len() - 1;
-                let others = if others == 0 { String::new() } else { format!(" and {others} more") };
-                (HealthStatus::Degraded, format!("cannot read {path}{others}: {error}; check its permissions"))
+    /// Looks at what may have changed: files, directories, and things that are no longer there.
+    pub(super) fn look_at(&mut self, paths: impl IntoIterator<Item = PathBuf> + Clone) -> Result<(), EngineGone> {
+        for path in paths.clone() {
+            for path in self.known_below(&path) {
+                self.look_at_tail(&path)?;
             }
-            None if !any_root => {
-                (HealthStatus::Degraded, "no projects directory yet; start Claude Code, or use --config-dir".to_owned())
+        }
+        for path in paths {
+            let Some(root) = self.roots.iter().find(|root| path.starts_with(root.dir.join("projects"))).cloned() else {
+                continue;
+            };
+            let mut unreadable = Vec::new();
+            for found in files::transcripts_at(&root, &transcript_of(path), &mut unreadable) {
+                self.look_at_found(found)?;
             }
-            None => (HealthStatus::Healthy, format!("{} files", self.files.len())),
-        };
-        self.health.report(Part::Transcripts, status, message);
+            self.unreadable.extend(unreadable.into_iter().map(|Unreadable { path, error }| (path.into(), error)));
+        }
+        Ok(())
+    }
+
+    fn look_at_known(&mut self, which: impl Fn(&Tail) -> bool) -> Result<(), EngineGone> {
+        let paths: Vec<PathBuf> =
+            self.tails.iter().filter(|(_, tail)| which(tail)).map(|(path, _)| path.clone()).collect();
+        paths.iter().try_for_each(|path| self.look_at_tail(path))
+    }
+
+    /// Known files at this path or, if it was a directory, below it.
+    fn known_below(&self, path: &Path) -> Vec<PathBuf> {
+        let from = self.tails.range::<Path, _>((Bound::Included(path), Bound::Unbounded));
+        from.map(|(known, _)| known).take_while(|known| known.starts_with(path)).cloned().collect()
+    }
+
+    fn look_at_found(&mut self, found: Found) -> Result<(), EngineGone> {
+        let path = found.path.clone();
+        if !self.tails.contains_key(&path) {
+            if let Some(key) = self.former_name(&path) {
+                self.withdraw(key)?;
+            }
+            let came_back = self.deleted.contains(&found.key);
+            self.tails.insert(path.clone(), Tail::new(found, came_back));
+        }
+        self.look_at_tail(&path)
+    }
+
+    fn look_at_tail(&mut self, path: &Path) -> Result<(), EngineGone> {
+        let Some(tail) = self.tails.get_mut(path) else { return Ok(()) };
+        match tail.look(&self.out, &mut self.buffer) {
+            Ok(Seen::There) => {
+                self.unreadable.remove(path);
+                self.deleted.remove(&tail.found.key);
+            }
+            Ok(Seen::Gone) => self.forget(path)?,
+            Err(Interrupted::EngineGone) => return Err(EngineGone),
+            Err(Interrupted::Unreadable(error)) => {
+                self.unreadable.insert(path.to_owned(), error.to_string());
+            }
+            // It changes faster than it can be read; the next look may succeed.
+            Err(Interrupted::Stale) => {}
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, path: &Path) -> Result<(), EngineGone> {
+        self.unreadable.remove(path);
+        let Some(tail) = self.tails.remove(path).filter(Tail::has_said_something) else { return Ok(()) };
+        let remains = tail.remains();
+        let key = tail.found.key;
+        if let Some((identity, marks)) = remains {
+            // It has been read under its new name already, or another link to it remains.
+            if self.tails.values().any(|other| other.is_same(identity, &marks)) {
+                return self.withdraw(key);
+            }
+            self.moved.insert(identity, (key.clone(), marks));
+        }
+        self.deleted.insert(key.clone());
+        self.out.send(SourceMessage::Archive { path: key })
+    }
+
+    /// The file is known under another name: what it said under this one goes.
+    fn withdraw(&mut self, key: String) -> Result<(), EngineGone> {
+        self.deleted.insert(key.clone());
+        self.out.send(SourceMessage::Retract { path: key.clone() })?;
+        self.out.send(SourceMessage::Archive { path: key })
+    }
+
+    /// The key of the deleted file that is now at `path`, if there is one.
+    fn former_name(&mut self, path: &Path) -> Option<String> {
+        let identity = FileIdentity::of(&path.symlink_metadata().ok()?);
+        let (key, marks) = self.moved.remove(&identity)?;
+        // Numbers are given out again: the contents decide.
+        let bytes = marks.match_in(&mut File::open(path).ok()?).ok()?;
+        (bytes.is_some() && self.deleted.contains(&key)).then_some(key)
     }
 }
 
-/// What the `.meta.json` beside a subagent's transcript says, once it is there.
-fn agent_meta(found: &Found) -> Option<Record> {
-    let text = fs::read(found.path.with_extension("meta.json")).ok()?;
-    let name = found.name.strip_suffix(".jsonl")?;
-    claude::agent_meta(&format!("{name}.meta.json"), &text).map(Record::Agent)
-}
-
-/// The file system's announcements.
-struct Watch {
-    watcher: Option<RecommendedWatcher>,
-    covered: HashSet<PathBuf>,
-    paths: Receiver<PathBuf>,
-    overflow: Arc<AtomicBool>,
-}
-
-impl Watch {
-    fn new() -> Self {
-        let (sender, paths) = sync_channel(ANNOUNCED);
-        let overflow = Arc::new(AtomicBool::new(false));
-        let lost = Arc::clone(&overflow);
-        let watcher = notify::recommended_watcher(move |event| announce(event, &sender, &lost));
-        let watcher =
-            watcher.inspect_err(|error| tracing::warn!(%error, "no file watching; looking every few seconds"));
-        Self { watcher: watcher.ok(), covered: HashSet::new(), paths, overflow }
-    }
-
-    /// Watches the directories that have appeared, and forgets those that have gone.
-    fn cover(&mut self, roots: &[Root]) {
-        let Some(watcher) = &mut self.watcher else { return };
-        for root in roots {
-            for (name, mode) in [("projects", RecursiveMode::Recursive), ("sessions", RecursiveMode::NonRecursive)] {
-                let dir = root.dir.join(name);
-                if !dir.is_dir() {
-                    self.covered.remove(&dir);
-                } else if !self.covered.contains(&dir) {
-                    match watcher.watch(&dir, mode) {
-                        Ok(()) => {
-                            self.covered.insert(dir);
-                        }
-                        Err(error) => tracing::debug!(%error, dir = %dir.display(), "cannot watch"),
-                    }
-                }
-            }
-        }
-    }
-
-    /// The paths announced, each once; waits for the first no longer than `wait`.
-    fn announced(&self, wait: Duration) -> Vec<PathBuf> {
-        match self.paths.recv_timeout(wait) {
-            Ok(first) => {
-                let mut seen = HashSet::new();
-                let all = std::iter::once(first).chain(self.paths.try_iter().take(ANNOUNCED));
-                all.filter(|path| seen.insert(path.clone())).collect()
-            }
-            Err(RecvTimeoutError::Timeout) => Vec::new(),
-            Err(RecvTimeoutError::Disconnected) => {
-                // No watcher: wait as if it were silent.
-                std::thread::sleep(wait);
-                Vec::new()
-            }
-        }
-    }
-
-    fn overflowed(&self) -> bool {
-        self.overflow.swap(false, Ordering::Relaxed)
-    }
-}
-
-fn announce(event: notify::Result<notify::Event>, paths: &SyncSender<PathBuf>, lost: &AtomicBool) {
-    match event {
-        Ok(event) if event.need_rescan() => lost.store(true, Ordering::Relaxed),
-        // Reading a file is no news of it.
-        Ok(event) if matches!(event.kind, EventKind::Access(_)) => {}
-        Ok(event) => {
-            for path in event.paths {
-                if paths.try_send(path).is_err() {
-                    lost.store(true, Ordering::Relaxed);
-                }
-            }
-        }
-        Err(error) => {
-            tracing::debug!(%error, "file watching reports an error");
-            lost.store(true, Ordering::Relaxed);
-        }
+/// A change of an agent's description is a reason to look at the agent's transcript.
+fn transcript_of(path: PathBuf) -> PathBuf {
+    match path.to_str().and_then(|text| text.strip_suffix(".meta.json")) {
+        Some(stem) => PathBuf::from(format!("{stem}.jsonl")),
+        None => path,
     }
 }

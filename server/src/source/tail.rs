@@ -1,0 +1,325 @@
+//! One transcript file, read as it grows.
+//!
+//! A file normally only grows, and then only what is new is read. It may also be truncated, rewritten in place or
+//! replaced; then everything it said is retracted and it is read anew. That is noticed by its identity, its size, and
+//! fingerprints of its beginning and of the bytes before the place reached. What is not noticed: bytes overwritten in
+//! the middle of a file that grows in the same moment.
+
+use std::fs::{self, File, Metadata};
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use dashboard_core::record::Record;
+use dashboard_core::transcript::{Reading, TranscriptReader, claude};
+use tokio::sync::mpsc;
+
+use super::SourceMessage;
+use super::files::{self, Found};
+use crate::platform::FileIdentity;
+
+/// Records sent at once.
+const BATCH: usize = 512;
+/// Bytes in a fingerprint, at most.
+const MARK: usize = 1024;
+/// A file that changed this recently is likely to change again.
+const ACTIVE: Duration = Duration::from_mins(10);
+/// Times of files are no finer than this: what changes so soon after a look may leave the time as it is.
+const COARSE: Duration = Duration::from_millis(50);
+/// An agent's `.meta.json` is a few hundred bytes.
+const MAX_META: u64 = 64 << 10;
+
+/// The engine has gone: there is no reason to go on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct EngineGone;
+
+/// Sends to the engine; waits while it has enough to do.
+#[derive(Debug)]
+pub(super) struct Outlet(pub(super) mpsc::Sender<SourceMessage>);
+
+impl Outlet {
+    pub(super) fn send(&self, message: SourceMessage) -> Result<(), EngineGone> {
+        self.0.blocking_send(message).map_err(|_| EngineGone)
+    }
+}
+
+/// Why looking at a file ended early.
+#[derive(Debug)]
+pub(super) enum Interrupted {
+    /// The file cannot be read.
+    Unreadable(io::Error),
+    /// See [`EngineGone`].
+    EngineGone,
+    /// What was said of the file no longer holds.
+    Stale,
+}
+
+impl From<io::Error> for Interrupted {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+impl From<EngineGone> for Interrupted {
+    fn from(_: EngineGone) -> Self {
+        Self::EngineGone
+    }
+}
+
+/// Whether a file is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It is, and what is in it has been read.
+    There,
+    /// It is not.
+    Gone,
+}
+
+/// See the [module's description](self).
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) found: Found,
+    reader: TranscriptReader,
+    /// What the file looked like when all of it had been read.
+    last: Option<Look>,
+    marks: Marks,
+    /// Whether the engine holds anything of it.
+    said: bool,
+    /// Whether its agent's kind still has to be learned.
+    wants_meta: bool,
+}
+
+/// What tells, without reading it, that a file has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    identity: FileIdentity,
+    size: u64,
+    modified: Option<SystemTime>,
+}
+
+/// A file as it was after it had been read.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    stamp: Stamp,
+    /// Whether an equal stamp will mean that nothing has changed.
+    conclusive: bool,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self { identity: FileIdentity::of(metadata), size: metadata.len(), modified: metadata.modified().ok() }
+    }
+}
+
+impl Tail {
+    /// Nothing of the file has been read yet; the engine may hold what a file of this key said before.
+    pub(super) fn new(found: Found, said: bool) -> Self {
+        Self {
+            reader: TranscriptReader::new(&found.name),
+            last: None,
+            marks: Marks::default(),
+            said,
+            wants_meta: meta_path(&found.path).is_some(),
+            found,
+        }
+    }
+
+    /// Whether the file is likely to change soon.
+    pub(super) fn is_active(&self) -> bool {
+        let age = self.last.and_then(|last| last.stamp.modified?.elapsed().ok());
+        age.is_none_or(|age| age < ACTIVE)
+    }
+
+    /// Whether the engine holds anything of the file.
+    pub(super) fn has_said_something(&self) -> bool {
+        self.said
+    }
+
+    /// What the file was and said, should it turn up under another name.
+    pub(super) fn remains(&self) -> Option<(FileIdentity, Marks)> {
+        Some((self.last?.stamp.identity, self.marks))
+    }
+
+    /// Whether this is the file that these are the remains of.
+    pub(super) fn is_same(&self, identity: FileIdentity, marks: &Marks) -> bool {
+        self.last.is_some_and(|last| last.stamp.identity == identity) && self.marks.head == marks.head
+    }
+
+    /// Reads what is new, and tells the engine.
+    pub(super) fn look(&mut self, out: &Outlet, buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
+        let is_first = self.last.is_none();
+        let looked = self.look_at_lines(out, buffer);
+        if self.wants_meta && (is_first || self.is_active()) && matches!(looked, Ok(Seen::There)) {
+            self.look_at_meta(out)?;
+        }
+        match looked {
+            Err(Interrupted::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Seen::Gone),
+            looked => looked,
+        }
+    }
+
+    fn look_at_lines(&mut self, out: &Outlet, buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
+        let metadata = fs::symlink_metadata(&self.found.path)?;
+        if !metadata.is_file() {
+            return Ok(Seen::Gone);
+        }
+        let same = |last: Look| last.conclusive && last.stamp == Stamp::of(&metadata);
+        if self.last.is_some_and(same) && metadata.len() == self.position() {
+            return Ok(Seen::There);
+        }
+        let mut file = File::open(&self.found.path)?;
+        let stamp = Stamp::of(&file.metadata()?);
+        let before = match self.bytes_before(&stamp, &mut file)? {
+            Some(before) => before,
+            None => self.start_over(out)?,
+        };
+        if let Err(interrupted) = self.read_on(before, &mut file, out, buffer) {
+            let Interrupted::Stale = interrupted else { return Err(interrupted) };
+            let before = self.start_over(out)?;
+            self.read_on(before, &mut file, out, buffer)?;
+        }
+        // Taken after reading: if the file changed meanwhile, its size is not the place reached, and we look again.
+        let stamp = Stamp::of(&file.metadata()?);
+        let age = stamp.modified.and_then(|modified| modified.elapsed().ok());
+        self.last = Some(Look { stamp, conclusive: age.is_some_and(|age| age > COARSE) });
+        Ok(Seen::There)
+    }
+
+    /// The last bytes before the place reached, if the file holds what has been read of it, as far as can be told.
+    fn bytes_before(&self, now: &Stamp, file: &mut File) -> io::Result<Option<Vec<u8>>> {
+        if let Some(Look { stamp, .. }) = self.last {
+            let touched = now.size == self.position() && now.modified != stamp.modified;
+            if now.identity != stamp.identity || now.size < self.position() || (touched && now.size > 0) {
+                return Ok(None);
+            }
+        } else if self.said && self.position() == 0 {
+            return Ok(None);
+        }
+        self.marks.match_in(file)
+    }
+
+    /// Withdraws everything; at the beginning of the file, no bytes are before it.
+    fn start_over(&mut self, out: &Outlet) -> Result<Vec<u8>, EngineGone> {
+        if self.said {
+            out.send(SourceMessage::Retract { path: self.found.key.clone() })?;
+        }
+        *self = Self::new(self.found.clone(), false);
+        Ok(Vec::new())
+    }
+
+    /// Reads from the place reached to the end; `before` are the last bytes before that place.
+    fn read_on(
+        &mut self,
+        mut before: Vec<u8>,
+        file: &mut File,
+        out: &Outlet,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Interrupted> {
+        file.seek(SeekFrom::Start(self.position()))?;
+        let mut records = Vec::new();
+        let read = files::read_on(file, buffer, |bytes| {
+            let reading = self.reader.read(bytes, &mut |record| records.push(record));
+            before.extend_from_slice(&bytes[bytes.len().saturating_sub(MARK)..]);
+            before.drain(..before.len().saturating_sub(MARK));
+            self.marks.reach(self.position(), bytes, &before);
+            if reading == Reading::Stale {
+                return Err(Interrupted::Stale);
+            }
+            if records.len() >= BATCH {
+                self.say(std::mem::take(&mut records), out)?;
+            }
+            Ok(())
+        });
+        match read {
+            // What was read before reading failed counts.
+            Ok(()) | Err(Interrupted::Unreadable(_)) => {
+                if self.reader.finish(&mut |record| records.push(record)) == Reading::Stale {
+                    return Err(Interrupted::Stale);
+                }
+                self.say(records, out)?;
+                read
+            }
+            Err(Interrupted::EngineGone | Interrupted::Stale) => read,
+        }
+    }
+
+    fn say(&mut self, records: Vec<Record>, out: &Outlet) -> Result<(), EngineGone> {
+        self.said = true;
+        let path = self.found.key.clone();
+        let (rejections, counts) = (self.reader.take_rejections(), self.reader.counts());
+        out.send(SourceMessage::Read { path, records, rejections, counts })
+    }
+
+    /// Learns the agent's kind, if its file is there by now and readable; it is written before or after this one.
+    fn look_at_meta(&mut self, out: &Outlet) -> Result<(), EngineGone> {
+        let Some(path) = meta_path(&self.found.path) else { return Ok(()) };
+        let mut text = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(MAX_META).read_to_end(&mut text));
+        let name = self.found.name.replace(".jsonl", ".meta.json");
+        if let Some(meta) = read.ok().and_then(|_| claude::agent_meta(&name, &text)) {
+            self.wants_meta = false;
+            self.say(vec![Record::Agent(meta)], out)?;
+        }
+        Ok(())
+    }
+
+    fn position(&self) -> u64 {
+        self.reader.counts().bytes
+    }
+}
+
+/// The file that tells an agent's kind, if the transcript is an agent's and lies where such files do.
+fn meta_path(transcript: &Path) -> Option<PathBuf> {
+    let is_agents = transcript.file_name()?.to_str()?.starts_with("agent-");
+    is_agents.then(|| transcript.with_extension("meta.json"))
+}
+
+/// Fingerprints of what has been read of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    head: Mark,
+    /// Ends at the place reached.
+    tail: Mark,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Mark {
+    offset: u64,
+    length: usize,
+    hash: u64,
+}
+
+impl Marks {
+    /// If the file holds these bytes at their places, the last of them.
+    pub(super) fn match_in(&self, file: &mut File) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.head.match_in(file)?.and(self.tail.match_in(file)?))
+    }
+
+    /// The place `position` has been reached by reading `bytes`; `before` are the last bytes before it.
+    fn reach(&mut self, position: u64, bytes: &[u8], before: &[u8]) {
+        if self.head.length == 0 {
+            self.head = Mark::of(position - bytes.len() as u64, &bytes[..bytes.len().min(MARK)]);
+        }
+        self.tail = Mark::of(position - before.len() as u64, before);
+    }
+}
+
+impl Mark {
+    fn of(offset: u64, bytes: &[u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        Self { offset, length: bytes.len(), hash: hasher.finish() }
+    }
+
+    /// The bytes, if they are in the file.
+    fn match_in(&self, file: &mut File) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = vec![0; self.length];
+        file.seek(SeekFrom::Start(self.offset))?;
+        match file.read_exact(&mut bytes) {
+            Ok(()) => Ok((Self::of(self.offset, &bytes).hash == self.hash || self.length == 0).then_some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The live source beside a fresh read: whatever happens to the files, both must arrive at the same figures.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use dashboard_core::ledger::{Ledger, Scope};
+use dashboard_core::record::{FileCounts, Presence, Record};
+use dashboard_core::units::TokenUsage;
+use server::commands::report;
+use server::health::DashboardHealth;
+use server::source::roots::{self, Root, Surroundings};
+use server::source::{self, SourceMessage};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Longer than the source takes to look at everything by itself.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the engine would make of the messages.
+struct Follower {
+    home: TempDir,
+    messages: mpsc::Receiver<SourceMessage>,
+    ledger: Ledger,
+    running: Vec<Presence>,
+    agents: Vec<Record>,
+    history_read: bool,
+    failures: Vec<String>,
+    health: DashboardHealth,
+}
+
+#[derive(Debug, PartialEq)]
+struct Figures {
+    usage: TokenUsage,
+    responses: u64,
+    duplicates: u64,
+    bad_counts: u64,
+    files: u64,
+    counts: FileCounts,
+}
+
+impl Follower {
+    /// Follows a directory that `prepare` has filled.
+    fn start(prepare: impl FnOnce(&Path)) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        prepare(home.path());
+        let (sender, messages) = mpsc::channel(4);
+        let health = DashboardHealth::default();
+        tokio::spawn(source::run(roots_of(home.path()), sender, health.clone()));
+        let (ledger, running, agents, failures) = (Ledger::default(), vec![], vec![], vec![]);
+        Self { home, messages, ledger, running, agents, history_read: false, failures, health }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    async fn next(&mut self) -> bool {
+        let Ok(message) = timeout(Duration::from_millis(20), self.messages.recv()).await else { return false };
+        match message.expect("the source goes on") {
+            SourceMessage::Read { path, records, rejections, counts } => {
+                let file = self.ledger.file(&path);
+                for record in records {
+                    match record {
+                        Record::Usage(usage) => self.ledger.claim(file, &usage, &mut |_| {}),
+                        Record::Agent(_) => self.agents.push(record),
+                        _ => {}
+                    }
+                }
+                rejections.into_iter().for_each(|rejection| self.ledger.reject(file, rejection));
+                self.ledger.set_counts(file, counts);
+            }
+            SourceMessage::Retract { path } => {
+                let file = self.ledger.file(&path);
+                self.ledger.retract(file, &mut |_| {});
+            }
+            SourceMessage::Archive { path } => {
+                let file = self.ledger.file(&path);
+                self.ledger.archive(file);
+            }
+            SourceMessage::Presence(running) => self.running = running,
+            SourceMessage::Failure(failure) => self.failures.push(failure.error),
+            SourceMessage::HistoryRead => {
+                assert!(!self.history_read, "said once");
+                self.history_read = true;
+            }
+        }
+        true
+    }
+
+    async fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !done(self) {
+            assert!(start.elapsed() < PATIENCE, "waited too long: {what}");
+            self.next().await;
+        }
+    }
+
+    fn figures(&self, scope: Scope) -> Figures {
+        let (mut usage, mut responses) = (TokenUsage::default(), 0);
+        for response in self.ledger.responses(scope) {
+            usage += response.usage;
+            responses += 1;
+        }
+        let (records, bad_counts) = self.ledger.usage_records(scope);
+        let (counts, files) = (self.ledger.counts(scope), self.ledger.file_count(scope));
+        Figures { usage, responses, duplicates: records - responses, bad_counts, files, counts }
+    }
+
+    /// Waits until the figures are those of a fresh read, and sees that they stay so.
+    async fn settles(&mut self, what: &str) {
+        let fresh = fresh(self.home.path());
+        let start = Instant::now();
+        while self.figures(Scope::OnDisk) != fresh {
+            let found = self.figures(Scope::OnDisk);
+            assert!(start.elapsed() < PATIENCE, "{what}: {found:?} instead of {fresh:?}");
+            self.next().await;
+        }
+        while self.next().await {}
+        assert_eq!(self.figures(Scope::OnDisk), fresh, "{what}");
+    }
+}
+
+fn roots_of(dir: &Path) -> Vec<Root> {
+    roots::find(&[dir.to_owned()], &Surroundings::default())
+}
+
+fn fresh(dir: &Path) -> Figures {
+    let found = report::totals(&roots_of(dir), Scope::OnDisk);
+    Figures {
+        usage: TokenUsage {
+            input: found.input,
+            output: found.output,
+            cache_creation: found.cache_creation,
+            cache_creation_1h: found.cache_creation_1h,
+            cache_read: found.cache_read,
+        },
+        responses: found.responses,
+        duplicates: found.duplicate_lines,
+        bad_counts: found.bad_counts,
+        files: found.files,
+        counts: FileCounts {
+            bytes: found.bytes,
+            lines: found.lines,
+            records: found.records,
+            unknown_records: found.unknown_records,
+            rejected_lines: found.rejected_lines,
+            pending_lines: found.pending_lines,
+        },
+    }
+}
+
+fn line(id: u64, output: u64) -> String {
+    format!(
+        "{{\"type\":\"assistant\",\"requestId\":\"r\",\"message\":{{\"id\":\"m{id}\",\"model\":\"m\",\"usage\":{{\"output_tokens\":{output}}}}}}}\n"
+    )
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn append(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_appended_is_told_at_once() {
+    let name = "projects/p/s.jsonl";
+    let mut follower = Follower::start(|home| write(&home.join(name), &line(0, 1)));
+    follower.until("history", |it| it.history_read).await;
+    follower.settles("history").await;
+    let mut waits = Vec::new();
+    for id in 1..=50 {
+        let appended = Instant::now();
+        append(&follower.path(name), &line(id, 1));
+        follower.until("the line", |it| it.figures(Scope::All).responses == id + 1).await;
+        waits.push(appended.elapsed());
+    }
+    waits.sort_unstable();
+    println!("append to message: median {:?}, longest {:?}", waits[waits.len() / 2], waits[waits.len() - 1]);
+    // Without the watcher, it would take up to two seconds.
+    assert!(waits[waits.len() / 2] < Duration::from_millis(500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn directories_may_come_later() {
+    let mut follower = Follower::start(|home| fs::remove_dir(home).unwrap());
+    follower.until("an empty history", |it| it.history_read).await;
+    write(&follower.path("projects/p/s/subagents/agent-a1.jsonl"), &line(1, 2));
+    write(&follower.path("projects/p/s/subagents/agent-a1.meta.json"), r#"{"agentType":"explorer","description":"x"}"#);
+    let pid = std::process::id();
+    write(&follower.path(&format!("sessions/{pid}.json")), &format!(r#"{{"pid":{pid},"sessionId":"s"}}"#));
+    follower.settles("a root that came").await;
+    follower.until("the session that runs", |it| it.running.len() == 1).await;
+    follower.until("the agent's kind", |it| it.agents.len() == 1).await;
+    fs::remove_file(follower.path(&format!("sessions/{pid}.json"))).unwrap();
+    follower.until("its end", |it| it.running.is_empty()).await;
+    // A tree that is there at once.
+    write(&follower.path("elsewhere/a/b/s2.jsonl"), &line(2, 2));
+    fs::rename(follower.path("elsewhere"), follower.path("projects/moved")).unwrap();
+    follower.settles("a tree moved in").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_files_count_and_renamed_ones_count_once() {
+    let anonymous = "{\"message\":{\"usage\":{\"output_tokens\":5}}}\n";
+    let mut follower = Follower::start(|home| {
+        write(&home.join("projects/p/a.jsonl"), anonymous);
+        write(&home.join("projects/p/b.jsonl"), anonymous);
+    });
+    follower.settles("history").await;
+    fs::remove_file(follower.path("projects/p/a.jsonl")).unwrap();
+    follower.settles("a deletion").await;
+    assert_eq!(follower.figures(Scope::All).responses, 2, "what was deleted still counts");
+
+    fs::rename(follower.path("projects/p/b.jsonl"), follower.path("projects/p/c.jsonl")).unwrap();
+    follower.settles("a rename").await;
+    follower.until("nothing counts twice", |it| it.figures(Scope::All).responses == 2).await;
+    append(&follower.path("projects/p/c.jsonl"), anonymous);
+    fs::rename(follower.path("projects/p"), follower.path("projects/q")).unwrap();
+    follower.settles("a directory renamed").await;
+    follower.until("nothing counts twice", |it| it.figures(Scope::All).responses == 3).await;
+
+    write(&follower.path("projects/p/a.jsonl"), anonymous);
+    follower.settles("a file that came back").await;
+    assert_eq!(follower.figures(Scope::All).responses, 3);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn links_are_not_followed() {
+    use std::os::unix::fs::symlink;
+    let mut follower = Follower::start(|home| {
+        write(&home.join("elsewhere/s.jsonl"), &line(1, 1));
+        write(&home.join("projects/p/s.jsonl"), &line(2, 1));
+        symlink(home.join("elsewhere"), home.join("projects/link")).unwrap();
+    });
+    follower.settles("history").await;
+    symlink(follower.path("elsewhere/s.jsonl"), follower.path("projects/p/link.jsonl")).unwrap();
+    append(&follower.path("elsewhere/s.jsonl"), &line(3, 1));
+    append(&follower.path("projects/link/s.jsonl"), &line(4, 1));
+    append(&follower.path("projects/p/s.jsonl"), &line(5, 1));
+    follower.settles("links").await;
+    assert_eq!(follower.figures(Scope::All).responses, 2);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_reported_and_the_rest_is_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let closed = "projects/closed/s.jsonl";
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let mut follower = Follower::start(|home| {
+        write(&home.join(closed), &line(1, 1));
+        write(&home.join("projects/open/s.jsonl"), &line(2, 1));
+        mode(&home.join(closed), 0);
+    });
+    if File::open(follower.path(closed)).is_ok() {
+        eprintln!("not tested: this user may read everything");
+        return;
+    }
+    follower.until("the failure", |it| !it.failures.is_empty()).await;
+    assert_eq!(follower.figures(Scope::All).responses, 1);
+    mode(&follower.path(closed), 0o600);
+    follower.until("the rest", |it| it.figures(Scope::All).responses == 2).await;
+    let healthy = |it: &Follower| it.health.check().components["transcripts"].message == "2 files";
+    follower.until("health", healthy).await;
+}
+
+/// Numbers that look random and are the same every time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_happens_to_files_the_figures_are_those_of_a_fresh_read() {
+    let names =
+        ["projects/p/a.jsonl", "projects/p/b.jsonl", "projects/p/s/subagents/agent-c.jsonl", "projects/q/d.jsonl"];
+    let mut dice = Dice(7);
+    let mut follower = Follower::start(|home| {
+        for (id, name) in names.iter().enumerate() {
+            write(&home.join(name), &line(id as u64, 3).repeat(1 + id));
+        }
+    });
+    follower.settles("history").await;
+    for round in 0..60 {
+        for _ in 0..=dice.below(6) {
+            let path = follower.path(names[usize::try_from(dice.below(names.len() as u64)).unwrap()]);
+            let text = line(dice.below(20), dice.below(1000));
+            let old = fs::read(&path).unwrap_or_default();
+            let cut = usize::try_from(dice.below(old.len() as u64 + 1)).unwrap();
+            match dice.below(12) {
+                0 => append(&path, &text[..text.len() / 2]),
+                1 => append(&path, text.trim_end()),
+                2 => append(&path, "\n"),
+                3 => append(&path, "garbage\n\0\0"),
+                4 if path.exists() => OpenOptions::new().write(true).open(&path).unwrap().set_len(cut as u64).unwrap(),
+                5 => write(&path, &text),
+                6 => write(&path, &(text + &String::from_utf8_lossy(&old))),
+                7 if path.exists() => {
+                    let other = path.with_extension("tmp");
+                    write(&other, &text.repeat(3));
+                    fs::rename(&other, &path).unwrap();
+                }
+                8 if path.exists() => fs::remove_file(&path).unwrap(),
+                _ => append(&path, &text),
+            }
+            if dice.below(3) == 0 {
+                tokio::time::sleep(Duration::from_millis(dice.below(8))).await;
+                while follower.next().await {}
+            }
+        }
+        follower.settles(&format!("round {round}")).await;
+    }
+}
