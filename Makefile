@@ -65,10 +65,11 @@ check: rust-components ## Check quickly while working: format, lints, tests of t
 	cargo test -p dashboard-core --locked
 
 .PHONY: test
-test: rust-components ## Run everything CI runs
+test: rust-components wasm-target wasm-bindgen ## Run everything CI runs
 	cargo fmt --all --check
 	cargo clippy $(native) --all-targets --locked -- -D warnings
-	cargo test -p dashboard-core --locked -- --skip simulator
+	cargo test $(native) --locked $(test_args)
+	cargo test -p dashboard-core --target wasm32-unknown-unknown --locked
 
 # Not part of CI yet: these have not passed as a whole.
 .PHONY: test-all
@@ -77,8 +78,6 @@ test-all: test page-tools cargo-deny chromium ## Run all tests there are, in WAS
 	cargo deny check --hide-inclusion-graph licenses bans sources
 	cargo clippy $(wasm) --features frontend/hydrate --locked -- -D warnings
 	cargo clippy $(wasm) --features frontend/csr --locked -- -D warnings
-	cargo test $(native) --locked $(test_args)
-	cargo test -p dashboard-core --target wasm32-unknown-unknown --locked
 	@$(MAKE) --no-print-directory build
 	playwright test --config end2end
 

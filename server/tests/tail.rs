@@ -60,7 +60,7 @@ impl Follower {
 
     async fn next(&mut self) -> bool {
         let Ok(message) = timeout(Duration::from_millis(20), self.messages.recv()).await else { return false };
-        match message.expect("the source goes on") {
+        match message.unwrap_or_else(|| panic!("the source stopped")) {
             SourceMessage::Read { path, records, rejections, counts } => {
                 let file = self.ledger.file(&path);
                 for record in records {
