@@ -151,3 +151,21 @@ async fn sizes_are_limited() {
     assert_eq!(&answer, b"HTTP/1.1 413");
     dashboard.stop().await;
 }
+
+/// On several threads, as in the binary: rendering must not depend on which of them is faster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_renders_every_time() {
+    let dashboard = TestDashboard::simulation().await;
+    let mut page = dashboard.page(None).await;
+    page.step().await;
+    for _ in 0..25 {
+        for path in ["/", "/sessions", "/sessions/unknown", "/history", "/health-report", "/settings"] {
+            let response = get(&dashboard, path, &[]).await;
+            assert_eq!(response.status(), StatusCode::OK, "{path}");
+            let html = soon("the whole page", response.text()).await.unwrap();
+            assert!(html.contains("</main>"), "{path} has its content");
+            assert!(html.contains(" – Dashboard</title>"), "{path} has a title");
+        }
+    }
+    dashboard.stop().await;
+}
