@@ -37,7 +37,6 @@ struct Figures {
     usage: TokenUsage,
     responses: u64,
     duplicates: u64,
-    bad_counts: u64,
     files: u64,
     counts: FileCounts,
 }
@@ -105,9 +104,8 @@ impl Follower {
             usage += response.usage;
             responses += 1;
         }
-        let (records, bad_counts) = self.ledger.usage_records(scope);
         let (counts, files) = (self.ledger.counts(scope), self.ledger.file_count(scope));
-        Figures { usage, responses, duplicates: records - responses, bad_counts, files, counts }
+        Figures { usage, responses, duplicates: counts.usage_records - responses, files, counts }
     }
 
     /// Waits until the figures are those of a fresh read, and sees that they stay so.
@@ -140,13 +138,14 @@ fn fresh(dir: &Path) -> Figures {
         },
         responses: found.responses,
         duplicates: found.duplicate_lines,
-        bad_counts: found.bad_counts,
         files: found.files,
         counts: FileCounts {
             bytes: found.bytes,
             lines: found.lines,
             records: found.records,
             unknown_records: found.unknown_records,
+            usage_records: found.responses + found.duplicate_lines,
+            bad_counts: found.bad_counts,
             rejected_lines: found.rejected_lines,
             pending_lines: found.pending_lines,
         },

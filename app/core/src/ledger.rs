@@ -55,8 +55,6 @@ struct File {
     path: Arc<str>,
     archived: bool,
     counts: FileCounts,
-    usage_records: u64,
-    bad_counts: u64,
     /// Message ids this file has claims on; with repeats, since most are claimed once or twice.
     claimed: Vec<MessageId>,
     /// Records without a message id.
@@ -95,8 +93,6 @@ impl Ledger {
             path: path.clone(),
             archived: false,
             counts: FileCounts::default(),
-            usage_records: 0,
-            bad_counts: 0,
             claimed: Vec::new(),
             alone: Vec::new(),
         });
@@ -112,8 +108,6 @@ impl Ledger {
     /// `file` claims that a response used these tokens. Reports what that changed, removals first.
     pub fn claim(&mut self, file: FileId, record: &UsageRecord, on_change: &mut impl FnMut(Change<'_>)) {
         let entry = &mut self.files[file.0 as usize];
-        entry.usage_records += 1;
-        entry.bad_counts += u64::from(record.bad_counts);
         let Some(message) = &record.message else {
             entry.alone.push(record.clone());
             on_change(Change::Added(record));
@@ -145,8 +139,6 @@ impl Ledger {
     pub fn retract(&mut self, file: FileId, on_change: &mut impl FnMut(Change<'_>)) {
         let entry = &mut self.files[file.0 as usize];
         entry.counts = FileCounts::default();
-        entry.usage_records = 0;
-        entry.bad_counts = 0;
         let mut claimed = std::mem::take(&mut entry.claimed);
         for record in std::mem::take(&mut entry.alone) {
             on_change(Change::Removed(&record));
@@ -207,12 +199,6 @@ impl Ledger {
         sum
     }
 
-    /// Usage records read, before folding, and how many of their counts were unusable.
-    pub fn usage_records(&self, scope: Scope) -> (u64, u64) {
-        let files = self.files.iter().filter(|file| file.counts_in(scope));
-        files.fold((0, 0), |(records, bad), file| (records + file.usage_records, bad + file.bad_counts))
-    }
-
     /// Takes over all claims of `other`, a ledger of other files.
     pub fn merge(&mut self, other: Ledger) {
         let ids: Vec<FileId> = other.files.iter().map(|file| self.file(&file.path)).collect();
@@ -220,8 +206,6 @@ impl Ledger {
             let mine = &mut self.files[id.0 as usize];
             mine.archived = file.archived;
             mine.counts += file.counts;
-            mine.usage_records += file.usage_records;
-            mine.bad_counts += file.bad_counts;
             mine.claimed.append(&mut file.claimed);
             mine.alone.append(&mut file.alone);
         }
@@ -337,7 +321,7 @@ mod tests {
             sum.check(&ledger);
         }
         assert_eq!(sum.0, 228);
-        assert_eq!(ledger.usage_records(Scope::All), (4, 0));
+        assert_eq!(ledger.responses(Scope::All).count(), 1);
     }
 
     #[test]

@@ -279,6 +279,10 @@ pub struct FileCounts {
     pub records: u64,
     /// Accepted records of a type we do not know.
     pub unknown_records: u64,
+    /// Records that tell of a response's usage, before duplicates are folded.
+    pub usage_records: u64,
+    /// Counts in them that were no non-negative integer, read as 0.
+    pub bad_counts: u64,
     /// Refused lines.
     pub rejected_lines: u64,
     /// 1 if the file ends inside a line that cannot be read yet.
@@ -291,6 +295,8 @@ impl std::ops::AddAssign for FileCounts {
         self.lines += other.lines;
         self.records += other.records;
         self.unknown_records += other.unknown_records;
+        self.usage_records += other.usage_records;
+        self.bad_counts += other.bad_counts;
         self.rejected_lines += other.rejected_lines;
         self.pending_lines += other.pending_lines;
     }

@@ -152,7 +152,6 @@ pub fn totals(roots: &[Root], scope: Scope) -> Totals {
         }
     }
     let counts = ledger.counts(scope);
-    let (usage_records, bad_counts) = ledger.usage_records(scope);
     let mut rejections: Vec<Rejection> = ledger.rejections().cloned().collect();
     rejections.sort_by(|a, b| (&a.file, a.byte_offset).cmp(&(&b.file, b.byte_offset)));
     Totals {
@@ -172,10 +171,10 @@ pub fn totals(roots: &[Root], scope: Scope) -> Totals {
         lines: counts.lines,
         records: counts.records,
         unknown_records: counts.unknown_records,
-        duplicate_lines: usage_records - responses,
+        duplicate_lines: counts.usage_records.saturating_sub(responses),
         rejected_lines: counts.rejected_lines,
         pending_lines: counts.pending_lines,
-        bad_counts,
+        bad_counts: counts.bad_counts,
         rejections,
         unreadable,
         roots: roots.iter().map(|root| root.dir.display().to_string()).collect(),

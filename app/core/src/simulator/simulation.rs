@@ -127,7 +127,13 @@ impl Simulation {
             };
             (trackers.file(&path), FileCounts::default())
         });
-        *counts += FileCounts { bytes: LINE_BYTES, lines: 1, records: 1, ..FileCounts::default() };
+        *counts += FileCounts {
+            bytes: LINE_BYTES,
+            lines: 1,
+            records: 1,
+            usage_records: u64::from(matches!(record, Record::Usage(_))),
+            ..FileCounts::default()
+        };
         trackers.set_counts(*file, *counts);
         *file
     }

@@ -270,16 +270,15 @@ impl Trackers {
 
     fn ingest(&self) -> IngestUpdate {
         let counts = self.ledger.counts(Scope::All);
-        let (usage_records, bad_counts) = self.ledger.usage_records(Scope::All);
         IngestUpdate {
             files: self.ledger.file_count(Scope::All),
             bytes: counts.bytes,
             lines: counts.lines,
             responses: self.responses,
-            duplicate_lines: usage_records.saturating_sub(self.responses),
+            duplicate_lines: counts.usage_records.saturating_sub(self.responses),
             rejected_lines: counts.rejected_lines,
             unknown_records: counts.unknown_records,
-            bad_counts,
+            bad_counts: counts.bad_counts,
             unpriced: self.unpriced.values().sum(),
             unpriced_models: self.unpriced.iter().filter(|&(_, &n)| n > 0).map(|(model, _)| model.clone()).collect(),
             rejections: self.recent_rejections.iter().cloned().collect(),

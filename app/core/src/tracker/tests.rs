@@ -83,6 +83,7 @@ fn history_is_in_the_state_but_makes_no_events() {
     let file = trackers.file("a.jsonl");
     trackers.record(file, &Record::Usage(usage("s", "m1", start(), [10, 5, 100, 900])));
     trackers.record(file, &Record::Usage(usage("s", "m1", start(), [10, 50, 100, 900])));
+    trackers.set_counts(file, FileCounts { usage_records: 2, ..FileCounts::default() });
     let desk = Desk::begin(trackers, start().plus_ms(MINUTE_MS));
     assert_eq!(desk.session("s").usage.total(), Tokens(1_060));
     assert_eq!(desk.session("s").responses, 1);

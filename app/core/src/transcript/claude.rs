@@ -133,7 +133,7 @@ struct Claim<'a> {
 }
 
 /// Turns the objects of one file into records.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Parser {
     /// The session of lines that name none.
     session: SessionId,

@@ -29,14 +29,19 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// At the beginning of a file.
-    pub(super) fn new(cap: usize) -> Self {
-        Self { cap, start: 0, partial: Vec::new(), length: 0 }
+    /// At a place in a file where a line begins.
+    pub(super) fn new(cap: usize, start: u64) -> Self {
+        Self { cap, start, partial: Vec::new(), length: 0 }
     }
 
     /// Bytes read so far.
     pub(super) fn position(&self) -> u64 {
         self.start + self.length
+    }
+
+    /// Where the line at hand begins: after the last newline.
+    pub(super) fn start(&self) -> u64 {
+        self.start
     }
 
     /// Takes the next bytes of the file and gives out the lines they complete.
@@ -84,7 +89,7 @@ mod tests {
     const FILE: &[u8] = b"one\n\ntwo three\nlonger than ten\n\xff\nend";
 
     fn split(chunks: &[&[u8]]) -> Vec<(u64, Option<Vec<u8>>)> {
-        let mut lines = Lines::new(10);
+        let mut lines = Lines::new(10, 0);
         let mut found = Vec::new();
         for chunk in chunks {
             lines.read(chunk, |line| found.push((line.byte_offset, line.bytes.map(<[u8]>::to_vec))));
@@ -119,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_endless_line_takes_no_memory() {
-        let mut lines = Lines::new(10);
+        let mut lines = Lines::new(10, 0);
         for _ in 0..100 {
             lines.read(&[b'x'; 1000], |_| {});
         }

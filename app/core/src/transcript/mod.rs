@@ -8,6 +8,7 @@
 //! A file may end without a newline. Such a line counts if it is complete, so [`TranscriptReader::finish`] gives out
 //! its records at once; the same records are not given out again when the newline comes. If the line goes on
 //! instead and turns out to be something else, those records were wrong, and the reader says so ([`Reading::Stale`]).
+//! What the parser has learned is therefore always as of the last newline, which is where a [`Checkpoint`] is taken.
 
 pub mod claude;
 mod json;
@@ -15,6 +16,8 @@ mod lines;
 
 pub use lines::MAX_LINE;
 use lines::{Line, Lines};
+
+use serde::{Deserialize, Serialize};
 
 use crate::record::{FileCounts, Record, RejectReason, Rejection};
 
@@ -32,6 +35,13 @@ pub enum Reading {
     Stale,
 }
 
+/// Where reading a file can be taken up again: what is known of it up to its last newline.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// What was read until there and what became of it; `bytes` is the place itself.
+    pub counts: FileCounts,
+}
+
 /// Reads one transcript file, in chunks of any size, as it grows.
 #[derive(Debug)]
 pub struct TranscriptReader {
@@ -43,6 +53,7 @@ pub struct TranscriptReader {
 #[derive(Debug)]
 struct Content {
     path: String,
+    /// As of the last newline.
     parser: claude::Parser,
     /// Of the lines that are over.
     counts: FileCounts,
@@ -58,12 +69,17 @@ impl TranscriptReader {
     /// A reader at the beginning of the file at `path`, which is relative to the tool's directory and has `/` between
     /// its parts: `projects/<slug>/<session>.jsonl`.
     pub fn new(path: &str) -> Self {
+        Self::resume(path, Checkpoint::default())
+    }
+
+    /// A reader of the same file that goes on where the checkpoint was taken.
+    pub fn resume(path: &str, checkpoint: Checkpoint) -> Self {
         Self {
-            lines: Lines::new(MAX_LINE),
+            lines: Lines::new(MAX_LINE, checkpoint.counts.bytes),
             content: Content {
                 path: path.to_owned(),
                 parser: claude::Parser::new(path),
-                counts: FileCounts::default(),
+                counts: FileCounts { bytes: 0, ..checkpoint.counts },
                 last: FileCounts::default(),
                 given_out: 0,
                 reading: Reading::Valid,
@@ -94,6 +110,11 @@ impl TranscriptReader {
         counts
     }
 
+    /// Where a later reader can go on. What an unfinished last line gave out is not part of it, and is given out again.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { counts: FileCounts { bytes: self.lines.start(), ..self.content.counts } }
+    }
+
     /// The lines refused since the last call; the first thousand of them, if there were more.
     pub fn take_rejections(&mut self) -> Vec<Rejection> {
         std::mem::take(&mut self.content.rejections)
@@ -116,9 +137,11 @@ impl Content {
 
     fn line_growing(&mut self, line: Line<'_>, out: &mut impl FnMut(Record)) {
         let mut counts = FileCounts::default();
+        let parser = self.parser.clone();
         if self.line(line, &mut counts, out).is_err() {
             counts.pending_lines = 1;
         }
+        self.parser = parser;
         self.last = counts;
     }
 
@@ -143,10 +166,17 @@ impl Content {
         for (index, object) in objects.iter().enumerate() {
             counts.records += 1;
             counts.unknown_records += u64::from(!object.is_known());
-            if index >= self.given_out {
-                let index = u32::try_from(index).unwrap_or(u32::MAX);
-                self.parser.records(object, crate::record::Place { byte_offset: line.byte_offset, index }, out);
-            }
+            let is_news = index >= self.given_out;
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            self.parser.records(object, crate::record::Place { byte_offset: line.byte_offset, index }, &mut |record| {
+                if let Record::Usage(usage) = &record {
+                    counts.usage_records += 1;
+                    counts.bad_counts += u64::from(usage.bad_counts);
+                }
+                if is_news {
+                    out(record);
+                }
+            });
         }
         self.given_out = objects.len();
         Ok(())
@@ -202,11 +232,22 @@ mod tests {
         assert_eq!(reader.finish(&mut |record| usage(record, &mut records)), Reading::Valid);
         let rejections = reader.take_rejections();
         assert!(rejections.iter().all(|rejection| rejection.file == PATH));
-        (records, reader.counts(), rejections.into_iter().map(|it| (it.byte_offset, it.reason)).collect())
+        assert_eq!(reader.counts().usage_records, records.len() as u64);
+        (
+            records,
+            without_usage(reader.counts()),
+            rejections.into_iter().map(|it| (it.byte_offset, it.reason)).collect(),
+        )
+    }
+
+    /// What `usage_records` has to be is known from the records.
+    fn without_usage(counts: FileCounts) -> FileCounts {
+        FileCounts { usage_records: 0, ..counts }
     }
 
     fn counts(bytes: usize, lines: u64, records: u64, rejected_lines: u64, pending_lines: u64) -> FileCounts {
-        FileCounts { bytes: bytes as u64, lines, records, unknown_records: 0, rejected_lines, pending_lines }
+        let bytes = bytes as u64;
+        FileCounts { bytes, lines, records, rejected_lines, pending_lines, ..FileCounts::default() }
     }
 
     #[test]
@@ -296,11 +337,11 @@ mod tests {
         assert_eq!(reader.counts().lines, 0, "not settled before the end is known");
         assert_eq!(reader.finish(&mut out), Reading::Valid);
         assert_eq!(reader.finish(&mut out), Reading::Valid);
-        assert_eq!(reader.counts(), counts(line.len(), 1, 1, 0, 0));
+        assert_eq!(reader.counts(), FileCounts { usage_records: 1, ..counts(line.len(), 1, 1, 0, 0) });
         assert_eq!(reader.read(b" ", &mut out), Reading::Valid);
         assert_eq!(reader.read(b"\n", &mut out), Reading::Valid);
         assert_eq!(reader.finish(&mut out), Reading::Valid);
-        assert_eq!(reader.counts(), counts(line.len() + 2, 1, 1, 0, 0));
+        assert_eq!(reader.counts(), FileCounts { usage_records: 1, ..counts(line.len() + 2, 1, 1, 0, 0) });
         assert_eq!(reader.read(format!("{}\n", assistant("b", 2)).as_bytes(), &mut out), Reading::Valid);
         assert_eq!(records.iter().map(|record| record.1).collect::<Vec<_>>(), [1, 2]);
     }
@@ -364,7 +405,37 @@ mod tests {
                     }
                 }
                 let rejections = reader.take_rejections().into_iter().map(|it| (it.byte_offset, it.reason)).collect();
-                prop_assert_eq!((records, reader.counts(), rejections), whole(&file));
+                prop_assert_eq!(reader.counts().usage_records, records.len() as u64);
+                prop_assert_eq!((records, without_usage(reader.counts()), rejections), whole(&file));
+            }
+
+            #[test]
+            fn reading_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(
+                pieces in prop::collection::vec(0usize..8, 0..12),
+                cut in any::<prop::sample::Index>(),
+            ) {
+                let lines = [&*assistant("a", 1), &assistant("b", 2), "\n", "\0", "{\"type\":", "\n\n", "\u{feff}", "{}"];
+                let file: Vec<u8> = pieces.iter().flat_map(|&piece| lines[piece].as_bytes()).copied().collect();
+                let cut = cut.index(file.len() + 1);
+
+                let mut before = TranscriptReader::new(PATH);
+                let mut records = Vec::new();
+                let mut out = |record| usage(record, &mut records);
+                prop_assert_eq!(before.read(&file[..cut], &mut out), Reading::Valid);
+                prop_assert_eq!(before.finish(&mut out), Reading::Valid);
+                let mut rejections = before.take_rejections();
+                let checkpoint = before.checkpoint();
+                let reached = checkpoint.counts.bytes;
+                records.retain(|record| record.2 < reached);
+
+                let mut after = TranscriptReader::resume(PATH, checkpoint);
+                let mut out = |record| usage(record, &mut records);
+                prop_assert_eq!(after.read(&file[usize::try_from(reached).unwrap()..], &mut out), Reading::Valid);
+                prop_assert_eq!(after.finish(&mut out), Reading::Valid);
+                rejections.append(&mut after.take_rejections());
+                let rejections = rejections.into_iter().map(|it| (it.byte_offset, it.reason)).collect();
+                prop_assert_eq!(after.counts().usage_records, records.len() as u64);
+                prop_assert_eq!((records, without_usage(after.counts()), rejections), whole(&file));
             }
         }
     }
