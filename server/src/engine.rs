@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dashboard_core::event::{Event, HealthCheck, HealthStatus, SequencedEvent};
 use dashboard_core::ids::Epoch;
+use dashboard_core::record::Tool;
 use dashboard_core::simulator::Simulation;
 use dashboard_core::state::DashboardState;
 use dashboard_core::time::Timestamp;
@@ -140,17 +141,17 @@ impl Engine {
         let Feed::Live { trackers, state } = &mut self.feed else { return };
         match message {
             SourceMessage::Read { path, records, rejections, counts } => {
-                let file = trackers.file(&path);
+                let file = trackers.file(Tool::ClaudeCode, &path);
                 records.iter().for_each(|record| trackers.record(file, record));
                 rejections.into_iter().for_each(|rejection| trackers.reject(file, rejection));
                 trackers.set_counts(file, counts);
             }
             SourceMessage::Retract { path } => {
-                let file = trackers.file(&path);
+                let file = trackers.file(Tool::ClaudeCode, &path);
                 trackers.retract_file(file);
             }
             SourceMessage::Archive { path } => {
-                let file = trackers.file(&path);
+                let file = trackers.file(Tool::ClaudeCode, &path);
                 trackers.archive_file(file);
             }
             SourceMessage::Presence(running) => trackers.presence(&running),

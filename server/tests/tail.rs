@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dashboard_core::ledger::{Ledger, Scope};
-use dashboard_core::record::{FileCounts, Presence, Record};
+use dashboard_core::record::{FileCounts, Presence, Record, Tool};
 use dashboard_core::units::TokenUsage;
 use server::commands::report;
 use server::health::DashboardHealth;
@@ -61,7 +61,7 @@ impl Follower {
         let Ok(message) = timeout(Duration::from_millis(20), self.messages.recv()).await else { return false };
         match message.unwrap_or_else(|| panic!("the source stopped")) {
             SourceMessage::Read { path, records, rejections, counts } => {
-                let file = self.ledger.file(&path);
+                let file = self.ledger.file(Tool::ClaudeCode, &path);
                 for record in records {
                     match record {
                         Record::Usage(usage) => self.ledger.claim(file, &usage, &mut |_| {}),
@@ -73,11 +73,11 @@ impl Follower {
                 self.ledger.set_counts(file, counts);
             }
             SourceMessage::Retract { path } => {
-                let file = self.ledger.file(&path);
+                let file = self.ledger.file(Tool::ClaudeCode, &path);
                 self.ledger.retract(file, &mut |_| {});
             }
             SourceMessage::Archive { path } => {
-                let file = self.ledger.file(&path);
+                let file = self.ledger.file(Tool::ClaudeCode, &path);
                 self.ledger.archive(file);
             }
             SourceMessage::Presence(running) => self.running = running,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentId, ModelId, SessionId};
 use crate::level::Level;
-use crate::record::{ApiErrorKind, CompactionTrigger, LimitWindow, Rejection};
+use crate::record::{ApiErrorKind, CompactionTrigger, LimitWindow, Rejection, Tool};
 use crate::time::{Day, Minute, Timestamp};
 use crate::units::{Cost, TokenUsage, Tokens};
 
@@ -140,6 +140,9 @@ pub struct SessionStart {
 pub struct SessionUpdate {
     /// The session.
     pub id: SessionId,
+    /// The assistant it runs in.
+    #[serde(default)]
+    pub tool: Tool,
     /// Last part of the working directory.
     pub project: String,
     /// Working directory.

@@ -15,15 +15,21 @@
 //!   smallest path, then the smallest place in the file;
 //! - a record without a message id is a response by itself.
 //!
+//! Codex names no responses. Its rows have a hash of all rows up to them for a message id, and a fork's file begins with
+//! its parent's rows: such a row is void if an earlier file of the same descent has it, that is, the parent's file,
+//! one with the same parent, or one of the same session. Earlier is the parent, then the session begun first, then the
+//! smaller path. Files of other descent may have equal rows by chance; those are different responses.
+//!
 //! The outcome does not depend on the order in which claims arrive, so a live tail, a start-up scan
 //! on several threads and a merge of two ledgers agree.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::ids::MessageId;
-use crate::record::{FileCounts, Rejection, UsageRecord};
+use crate::ids::{MessageId, SessionId};
+use crate::record::{FileCounts, Lineage, Rejection, Tool, UsageRecord};
+use crate::time::Timestamp;
 
 /// Most refused lines kept with their place; all of them are counted.
 pub const MAX_REJECTIONS: usize = 10_000;
@@ -53,7 +59,11 @@ pub enum Change<'a> {
 #[derive(Debug)]
 struct File {
     path: Arc<str>,
+    tool: Tool,
     archived: bool,
+    lineage: Option<Lineage>,
+    /// How many of its session's ancestors are known.
+    generation: u32,
     counts: FileCounts,
     /// Message ids this file has claims on; with repeats, since most are claimed once or twice.
     claimed: Vec<MessageId>,
@@ -75,14 +85,22 @@ pub struct Ledger {
     by_path: HashMap<Arc<str>, FileId>,
     /// All claims on a message; at most one per file, request and chain.
     messages: HashMap<MessageId, Vec<Claim>>,
+    /// Files by the session they are, and by the session they were forked from.
+    of_session: HashMap<SessionId, Vec<FileId>>,
+    forked_from: HashMap<SessionId, Vec<FileId>>,
     rejections: BTreeMap<FileId, Vec<Rejection>>,
     kept_rejections: usize,
 }
 
 impl Ledger {
-    /// The number of the file at `path`; a new one if the path is new.
-    pub fn file(&mut self, path: &str) -> FileId {
-        if let Some(&id) = self.by_path.get(path) {
+    /// The number of the file at `path`, if it is known.
+    pub fn known(&self, path: &str) -> Option<FileId> {
+        self.by_path.get(path).copied()
+    }
+
+    /// The number of the tool's file at `path`, which is there; a new one if the path is new.
+    pub fn file(&mut self, tool: Tool, path: &str) -> FileId {
+        if let Some(id) = self.known(path) {
             self.files[id.0 as usize].archived = false;
             return id;
         }
@@ -91,7 +109,10 @@ impl Ledger {
         let path: Arc<str> = path.into();
         self.files.push(File {
             path: path.clone(),
+            tool,
             archived: false,
+            lineage: None,
+            generation: 0,
             counts: FileCounts::default(),
             claimed: Vec::new(),
             alone: Vec::new(),
@@ -122,6 +143,19 @@ impl Ledger {
             on_change(Change::Added(record));
             claims.push(claim);
             return;
+        }
+        if record.tool == Tool::Codex {
+            let (files, at) = (&self.files, file.0 as usize);
+            let is_kin = |other: &Claim| {
+                let (one, other) = (&files[at], &files[other.file.0 as usize]);
+                one.path == other.path || is_kin(one, other) || is_kin(other, one)
+            };
+            // Equal by chance, as the first rows of like sessions may be: there may be very many of them.
+            if !claims.iter().any(is_kin) {
+                on_change(Change::Added(record));
+                claims.push(claim);
+                return;
+            }
         }
         let before: Vec<UsageRecord> = winners(claims, &self.files, Scope::All).into_iter().cloned().collect();
         let same = claims.iter_mut().find(|known| {
@@ -155,6 +189,101 @@ impl Ledger {
                 self.messages.remove(&message);
             }
         }
+        self.set_lineage(file, None, on_change);
+    }
+
+    /// `file` says which session it is and where it comes from. Said before or after its claims, it comes to the same.
+    pub fn lineage(&mut self, file: FileId, lineage: &Lineage, on_change: &mut impl FnMut(Change<'_>)) {
+        self.set_lineage(file, Some(lineage.clone()), on_change);
+    }
+
+    fn set_lineage(&mut self, file: FileId, lineage: Option<Lineage>, on_change: &mut impl FnMut(Change<'_>)) {
+        let at = file.0 as usize;
+        if self.files[at].lineage == lineage {
+            return;
+        }
+        let before = self.files[at].lineage.clone();
+        // Whom it concerns: the file, and those that thereby come to be of another generation.
+        self.relate(file, before.as_ref(), lineage.as_ref());
+        let concerned: BTreeMap<FileId, u32> = self
+            .descendants(before.iter().chain(&lineage))
+            .into_iter()
+            .map(|id| (id, self.generation(id)))
+            .filter(|&(id, generation)| self.files[id.0 as usize].generation != generation)
+            .chain([(file, self.generation(file))])
+            .collect();
+        let files = concerned.keys().map(|id| &self.files[id.0 as usize]);
+        let messages: BTreeSet<MessageId> = files.flat_map(|file| &file.claimed).cloned().collect();
+
+        let responses = |ledger: &Self| {
+            let claims = messages.iter().filter_map(|message| ledger.messages.get(message));
+            claims.map(|claims| winners(claims, &ledger.files, Scope::All).into_iter().cloned().collect()).collect()
+        };
+        // `relate` has changed the file alone; its lineage is put back for what was.
+        let now = std::mem::replace(&mut self.files[at].lineage, before);
+        let were: Vec<Vec<UsageRecord>> = responses(self);
+        self.files[at].lineage = now;
+        for (id, generation) in concerned {
+            self.files[id.0 as usize].generation = generation;
+        }
+        if let Some(lineage) = &lineage {
+            for message in &messages {
+                let claims = self.messages.get_mut(message).into_iter().flatten();
+                claims
+                    .filter(|claim| claim.file == file)
+                    .for_each(|claim| claim.record.session = lineage.session.clone());
+            }
+        }
+        let are: Vec<Vec<UsageRecord>> = responses(self);
+        for (were, are) in were.iter().zip(&are) {
+            report(were, &are.iter().collect::<Vec<_>>(), on_change);
+        }
+    }
+
+    /// Enters what the file says of itself.
+    fn relate(&mut self, file: FileId, before: Option<&Lineage>, after: Option<&Lineage>) {
+        for (lineage, is_so) in before.map(|it| (it, false)).into_iter().chain(after.map(|it| (it, true))) {
+            let as_child = lineage.parent.as_ref().map(|parent| (&mut self.forked_from, parent));
+            for (files, session) in [(&mut self.of_session, &lineage.session)].into_iter().chain(as_child) {
+                let list = files.entry(session.clone()).or_default();
+                list.retain(|&other| other != file);
+                if is_so {
+                    list.push(file);
+                } else if list.is_empty() {
+                    files.remove(session);
+                }
+            }
+        }
+        self.files[file.0 as usize].lineage = after.cloned();
+    }
+
+    /// The files forked from these sessions, and those forked from these, and so on.
+    fn descendants<'a>(&self, ancestors: impl Iterator<Item = &'a Lineage>) -> BTreeSet<FileId> {
+        let mut found = BTreeSet::new();
+        let mut sessions: Vec<SessionId> = ancestors.map(|lineage| lineage.session.clone()).collect();
+        while let Some(session) = sessions.pop() {
+            for &child in self.forked_from.get(&session).into_iter().flatten() {
+                if found.insert(child) {
+                    sessions.extend(self.files[child.0 as usize].lineage.as_ref().map(|it| it.session.clone()));
+                }
+            }
+        }
+        found
+    }
+
+    /// How many ancestors of the file's session are known; one that is its own ancestor is no further one.
+    fn generation(&self, file: FileId) -> u32 {
+        let mut seen = Vec::new();
+        let mut at = file;
+        loop {
+            let parent = self.files[at.0 as usize].lineage.as_ref().and_then(|lineage| lineage.parent.as_ref());
+            let Some(parent) = parent.filter(|parent| !seen.contains(parent)) else { break };
+            let files = self.of_session.get(parent).into_iter().flatten();
+            let Some(&next) = files.min_by_key(|id| self.files[id.0 as usize].path.as_bytes()) else { break };
+            seen.push(parent);
+            at = next;
+        }
+        u32::try_from(seen.len()).unwrap_or(u32::MAX)
     }
 
     /// `file` was deleted: its claims stay, but are no longer on disk.
@@ -199,10 +328,20 @@ impl Ledger {
         sum
     }
 
+    /// How many files of one tool there are, and their counts together.
+    pub fn counts_of(&self, tool: Tool, scope: Scope) -> (u64, FileCounts) {
+        let files = self.files.iter().filter(|file| file.tool == tool && file.counts_in(scope));
+        files.fold((0, FileCounts::default()), |(number, mut sum), file| {
+            sum += file.counts;
+            (number + 1, sum)
+        })
+    }
+
     /// Takes over all claims of `other`, a ledger of other files.
     pub fn merge(&mut self, other: Ledger) {
-        let ids: Vec<FileId> = other.files.iter().map(|file| self.file(&file.path)).collect();
+        let ids: Vec<FileId> = other.files.iter().map(|file| self.file(file.tool, &file.path)).collect();
         for (mut file, &id) in other.files.into_iter().zip(&ids) {
+            self.relate(id, None, file.lineage.as_ref());
             let mine = &mut self.files[id.0 as usize];
             mine.archived = file.archived;
             mine.counts += file.counts;
@@ -217,6 +356,10 @@ impl Ledger {
             for rejection in list {
                 self.reject(ids[file.0 as usize], rejection);
             }
+        }
+        let children: BTreeSet<FileId> = self.forked_from.values().flatten().copied().collect();
+        for child in children {
+            self.files[child.0 as usize].generation = self.generation(child);
         }
     }
 }
@@ -240,9 +383,48 @@ fn preference(a: &Claim, b: &Claim, files: &[File]) -> Ordering {
         .then_with(|| a.record.place.cmp(&b.record.place))
 }
 
+/// Whether rows of a later file may repeat those of an earlier one.
+fn is_kin(later: &File, earlier: &File) -> bool {
+    let (Some(later), Some(earlier)) = (&later.lineage, &earlier.lineage) else { return false };
+    let parent = later.parent.as_ref();
+    later.session == earlier.session
+        || parent == Some(&earlier.session)
+        || (parent.is_some() && parent == earlier.parent.as_ref())
+}
+
+/// The claims on one row that stand for responses: those that no earlier file of the same descent has.
+fn first_rows<'a>(claims: &[&'a Claim], files: &'a [File]) -> Vec<&'a UsageRecord> {
+    let file = |claim: &Claim| &files[claim.file.0 as usize];
+    let order = |claim: &&Claim| {
+        let file = file(claim);
+        let began: Option<Timestamp> = file.lineage.as_ref().and_then(|lineage| lineage.started_at);
+        (file.generation, began.is_none(), began, file.path.as_bytes())
+    };
+    let mut in_order = claims.to_vec();
+    in_order.sort_by(|a, b| order(a).cmp(&order(b)));
+    let (mut sessions, mut parents) = (HashSet::new(), HashSet::new());
+    let mut first = Vec::with_capacity(1);
+    for claim in in_order {
+        let Some(Lineage { session, parent, .. }) = &file(claim).lineage else {
+            first.push(&claim.record);
+            continue;
+        };
+        let is_new = |parent: &SessionId| !sessions.contains(parent) && !parents.contains(parent);
+        if !sessions.contains(session) && parent.as_ref().is_none_or(is_new) {
+            first.push(&claim.record);
+        }
+        sessions.insert(session);
+        parents.extend(parent);
+    }
+    first
+}
+
 /// The claims on one message that stand for its responses: one per request id.
-fn winners<'a>(claims: &'a [Claim], files: &[File], scope: Scope) -> Vec<&'a UsageRecord> {
+fn winners<'a>(claims: &'a [Claim], files: &'a [File], scope: Scope) -> Vec<&'a UsageRecord> {
     let counts = |claim: &&Claim| files[claim.file.0 as usize].counts_in(scope);
+    if claims.first().is_some_and(|claim| claim.record.tool == Tool::Codex) {
+        return first_rows(&claims.iter().filter(counts).collect::<Vec<_>>(), files);
+    }
     let main_chain = claims.iter().filter(counts).any(|claim| !claim.record.sidechain);
     let mut best: Vec<&Claim> = Vec::with_capacity(1);
     for claim in claims.iter().filter(counts).filter(|claim| !(main_chain && claim.record.sidechain)) {
@@ -257,10 +439,15 @@ fn winners<'a>(claims: &'a [Claim], files: &[File], scope: Scope) -> Vec<&'a Usa
 
 /// Tells what differs between two sets of winners.
 fn report(before: &[UsageRecord], after: &[&UsageRecord], on_change: &mut impl FnMut(Change<'_>)) {
-    for record in before.iter().filter(|record| !after.contains(record)) {
-        on_change(Change::Removed(record));
+    // Equal ones are matched one by one: two files may well claim the same.
+    let mut added = after.to_vec();
+    for record in before {
+        match added.iter().position(|known| *known == record) {
+            Some(same) => drop(added.remove(same)),
+            None => on_change(Change::Removed(record)),
+        }
     }
-    for record in after.iter().filter(|record| !before.contains(record)) {
+    for record in added {
         on_change(Change::Added(record));
     }
 }
@@ -268,9 +455,8 @@ fn report(before: &[UsageRecord], after: &[&UsageRecord], on_change: &mut impl F
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ModelId, RequestId, SessionId};
-    use crate::record::{Place, Tool};
-    use crate::time::Timestamp;
+    use crate::ids::{ModelId, RequestId};
+    use crate::record::Place;
     use crate::units::{TokenUsage, Tokens};
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -315,7 +501,7 @@ mod tests {
     #[test]
     fn the_final_line_replaces_the_placeholder() {
         let (mut ledger, mut sum) = (Ledger::default(), Sum::default());
-        let file = ledger.file("a.jsonl");
+        let file = ledger.file(Tool::ClaudeCode, "a.jsonl");
         for (output, offset) in [(3, 0), (3, 10), (228, 20), (3, 30)] {
             ledger.claim(file, &record(Some("msg"), Some("req"), false, output, offset), &mut |c| sum.take(c));
             sum.check(&ledger);
@@ -327,7 +513,7 @@ mod tests {
     #[test]
     fn a_main_chain_line_voids_sidechain_lines_of_any_request() {
         let (mut ledger, mut sum) = (Ledger::default(), Sum::default());
-        let (main, side) = (ledger.file("a.jsonl"), ledger.file("b.jsonl"));
+        let (main, side) = (ledger.file(Tool::ClaudeCode, "a.jsonl"), ledger.file(Tool::ClaudeCode, "b.jsonl"));
         ledger.claim(side, &record(Some("msg"), Some("other"), true, 900, 0), &mut |c| sum.take(c));
         ledger.claim(side, &record(Some("msg"), None, true, 800, 1), &mut |c| sum.take(c));
         assert_eq!((sum.0, sum.1), (1_700, 2));
@@ -341,7 +527,7 @@ mod tests {
     #[test]
     fn records_without_an_id_count_by_themselves() {
         let (mut ledger, mut sum) = (Ledger::default(), Sum::default());
-        let file = ledger.file("a.jsonl");
+        let file = ledger.file(Tool::ClaudeCode, "a.jsonl");
         ledger.claim(file, &record(None, Some("req"), false, 5, 0), &mut |c| sum.take(c));
         ledger.claim(file, &record(None, Some("req"), false, 5, 1), &mut |c| sum.take(c));
         assert_eq!((sum.0, sum.1), (10, 2));
@@ -352,11 +538,72 @@ mod tests {
     #[test]
     fn a_deleted_file_counts_except_on_disk() {
         let (mut ledger, mut sum) = (Ledger::default(), Sum::default());
-        let file = ledger.file("a.jsonl");
+        let file = ledger.file(Tool::ClaudeCode, "a.jsonl");
         ledger.claim(file, &record(Some("msg"), None, false, 5, 0), &mut |c| sum.take(c));
         ledger.archive(file);
         assert_eq!(ledger.responses(Scope::All).count(), 1);
         assert_eq!(ledger.responses(Scope::OnDisk).count(), 0);
+    }
+
+    /// Row `row` of a rollout whose rows up to it are those of every file with the same `row`.
+    fn row(session: &str, row: &str, at: i64) -> UsageRecord {
+        UsageRecord {
+            tool: Tool::Codex,
+            session: session.into(),
+            at: Some(Timestamp::from_unix_ms(at)),
+            ..record(Some(row), None, false, 10, u64::try_from(at).unwrap())
+        }
+    }
+
+    fn lineage(session: &str, parent: Option<&str>, began: i64) -> Lineage {
+        let started_at = Some(Timestamp::from_unix_ms(began));
+        Lineage { session: session.into(), parent: parent.map(SessionId::from), started_at }
+    }
+
+    #[test]
+    fn a_fork_repeats_its_parents_rows_whichever_is_read_first() {
+        let (mut ledger, mut sum) = (Ledger::default(), Sum::default());
+        let (fork, parent) = (ledger.file(Tool::Codex, "a"), ledger.file(Tool::Codex, "b"));
+        ledger.lineage(fork, &lineage("fork", Some("parent"), 1), &mut |c| sum.take(c));
+        for (name, at) in [("r1", 1), ("r2", 2), ("f3", 3)] {
+            ledger.claim(fork, &row("fork", name, at), &mut |c| sum.take(c));
+        }
+        assert_eq!(sum.1, 3);
+        // Late, and only after its first row, the file says which session it is.
+        ledger.claim(parent, &row("stem", "r1", 9), &mut |c| sum.take(c));
+        assert_eq!(sum.1, 4, "nothing is known of it: equal by chance");
+        ledger.lineage(parent, &lineage("parent", None, 9), &mut |c| sum.take(c));
+        sum.check(&ledger);
+        assert_eq!(sum.1, 3);
+        for (name, at) in [("r2", 10), ("p3", 11)] {
+            ledger.claim(parent, &row("parent", name, at), &mut |c| sum.take(c));
+            sum.check(&ledger);
+        }
+        let sessions = |ledger: &Ledger| {
+            let mut all: Vec<_> =
+                ledger.responses(Scope::All).map(|r| (r.session.to_string(), r.place.byte_offset)).collect();
+            all.sort();
+            all
+        };
+        let expected = [("fork", 3), ("parent", 9), ("parent", 10), ("parent", 11)];
+        assert_eq!(sessions(&ledger), expected.map(|(session, at)| (session.to_owned(), at)));
+        ledger.retract(parent, &mut |c| sum.take(c));
+        sum.check(&ledger);
+        assert_eq!(sum.1, 3);
+    }
+
+    #[test]
+    fn equal_rows_of_unrelated_sessions_are_different_responses() {
+        let (mut ledger, mut sum) = (Ledger::default(), Sum::default());
+        for (path, session) in [("a", "s1"), ("b", "s2"), ("c", "s3")] {
+            let file = ledger.file(Tool::Codex, path);
+            ledger.lineage(file, &lineage(session, None, 0), &mut |c| sum.take(c));
+            ledger.claim(file, &row(session, "r1", 1), &mut |c| sum.take(c));
+            ledger.claim(file, &row(session, "r1", 1), &mut |c| sum.take(c));
+        }
+        sum.check(&ledger);
+        assert_eq!(sum.1, 3);
+        assert_eq!(ledger.counts_of(Tool::Codex, Scope::All).0, 3);
     }
 
     #[cfg(not(target_arch = "wasm32"))]
@@ -377,7 +624,7 @@ mod tests {
                 let message = message.map(|id| format!("m{id}"));
                 let request = request.map(|id| format!("r{id}"));
                 let record = record(message.as_deref(), request.as_deref(), side, output, offset as u64);
-                let file = ledger.file(files[file as usize]);
+                let file = ledger.file(Tool::ClaudeCode, files[file as usize]);
                 ledger.claim(file, &record, &mut |c| sum.take(c));
                 sum.check(&ledger);
             }
@@ -388,6 +635,104 @@ mod tests {
             let mut all: Vec<_> = ledger.responses(Scope::All).map(|r| format!("{r:?}")).collect();
             all.sort();
             all
+        }
+
+        /// A rollout: session, parent, when it began, and its rows, by which they can be told from others.
+        type Rollout = (u8, Option<u8>, i64, Vec<u8>);
+
+        fn rollouts() -> impl Strategy<Value = Vec<Rollout>> {
+            let rows = proptest::collection::vec(0u8..2, 0..4);
+            let session = || 0u8..5;
+            proptest::collection::vec((session(), proptest::option::of(session()), 0i64..3, rows), 1..6)
+        }
+
+        /// What is to be done with each rollout, in order: its lineage, and its rows by the names of all up to them.
+        fn steps(rollouts: &[Rollout]) -> Vec<(usize, Option<(String, i64)>)> {
+            let rows = |(file, rollout): (usize, &Rollout)| {
+                let names = (1..=rollout.3.len()).map(|length| format!("{:?}", &rollout.3[..length]));
+                let rows = names.enumerate().map(move |(at, name)| (file, Some((name, i64::try_from(at).unwrap()))));
+                std::iter::once((file, None)).chain(rows.collect::<Vec<_>>())
+            };
+            rollouts.iter().enumerate().flat_map(rows).collect()
+        }
+
+        fn play(rollouts: &[Rollout], steps: &[(usize, Option<(String, i64)>)]) -> (Ledger, Sum) {
+            let (mut ledger, mut sum) = (Ledger::default(), Sum::default());
+            let name = |session: u8| format!("s{session}");
+            for (at, step) in steps {
+                let (session, parent, began, _) = &rollouts[*at];
+                let file = ledger.file(Tool::Codex, &format!("f{at}"));
+                match step {
+                    None => {
+                        let lineage = lineage(&name(*session), parent.map(name).as_deref(), *began);
+                        ledger.lineage(file, &lineage, &mut |c| sum.take(c));
+                    }
+                    Some((row_name, at)) => {
+                        ledger.claim(file, &row(&name(*session), row_name, *at), &mut |c| sum.take(c));
+                    }
+                }
+                sum.check(&ledger);
+            }
+            (ledger, sum)
+        }
+
+        /// By the rule in words: files in order, each without the longest run it begins with that an earlier kin has.
+        fn expected(rollouts: &[Rollout]) -> Vec<(String, usize)> {
+            fn generation(rollouts: &[Rollout], at: usize, seen: &[u8]) -> usize {
+                let Some(parent) = rollouts[at].1.filter(|parent| !seen.contains(parent)) else { return 0 };
+                let Some(next) = rollouts.iter().position(|other| other.0 == parent) else { return 0 };
+                1 + generation(rollouts, next, &[seen, &[parent]].concat())
+            }
+            let mut order: Vec<usize> = (0..rollouts.len()).collect();
+            order.sort_by_key(|&at| (generation(rollouts, at, &[]), rollouts[at].2, at));
+            let mut kept = Vec::new();
+            for (place, &at) in order.iter().enumerate() {
+                let (session, parent, _, rows) = &rollouts[at];
+                let kin = order[..place].iter().map(|&other| &rollouts[other]).filter(|other| {
+                    other.0 == *session || parent.is_some_and(|parent| other.0 == parent || other.1 == Some(parent))
+                });
+                let run = |other: &Rollout| rows.iter().zip(&other.3).take_while(|(a, b)| a == b).count();
+                let replayed = kin.map(run).max().unwrap_or(0);
+                kept.extend((replayed..rows.len()).map(|row| (format!("s{session}"), row)));
+            }
+            kept.sort();
+            kept
+        }
+
+        fn found(ledger: &Ledger) -> Vec<(String, usize)> {
+            let row = |r: &UsageRecord| (r.session.to_string(), usize::try_from(r.place.byte_offset).unwrap());
+            let mut all: Vec<_> = ledger.responses(Scope::All).map(row).collect();
+            all.sort();
+            all
+        }
+
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(1000))]
+
+            #[test]
+            fn forks_fold_by_the_rule_in_any_order(list in rollouts(), seed in any::<u64>(), gone in any::<prop::sample::Index>()) {
+                let mut steps = steps(&list);
+                steps.sort_by_key(|(file, step)| {
+                    let at = *file as u64 * 100 + step.as_ref().map_or(0, |(_, at)| at.unsigned_abs() + 1);
+                    at.wrapping_mul(seed | 1).rotate_left(23)
+                });
+                let (mut whole, mut sum) = play(&list, &steps);
+                prop_assert_eq!(found(&whole), expected(&list));
+
+                let (left, right): (Vec<_>, Vec<_>) = steps.iter().cloned().partition(|(file, _)| file % 2 == 1);
+                let (mut merged, _) = play(&list, &left);
+                merged.merge(play(&list, &right).0);
+                prop_assert_eq!(found(&merged), expected(&list));
+
+                let gone = gone.index(list.len());
+                let file = whole.file(Tool::Codex, &format!("f{gone}"));
+                whole.retract(file, &mut |c| sum.take(c));
+                sum.check(&whole);
+                // Not there, it is as if it had neither rows nor kin.
+                let mut rest = list.clone();
+                rest.remove(gone);
+                prop_assert_eq!(found(&whole), expected(&rest));
+            }
         }
 
         proptest! {
@@ -411,7 +756,7 @@ mod tests {
                 let files = ["a", "b", "c"];
                 let list: Vec<_> = list.into_iter().enumerate().collect();
                 let (mut ledger, mut sum) = build(&list, &files);
-                let file = ledger.file(files[gone as usize]);
+                let file = ledger.file(Tool::ClaudeCode, files[gone as usize]);
                 ledger.retract(file, &mut |c| sum.take(c));
                 sum.check(&ledger);
                 let rest: Vec<_> = list.into_iter().filter(|(_, claim)| claim.0 != gone).collect();

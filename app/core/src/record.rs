@@ -21,6 +21,27 @@ pub enum Tool {
     Codex,
 }
 
+impl Tool {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::ClaudeCode, Self::Codex];
+
+    /// Its name in options, figures and files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => "claude-code",
+            Self::Codex => "codex",
+        }
+    }
+
+    /// Its name for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => "Claude Code",
+            Self::Codex => "Codex",
+        }
+    }
+}
+
 /// One fact from a source.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
@@ -28,6 +49,10 @@ pub enum Record {
     Usage(UsageRecord),
     /// Where and how a session runs, and that it was active.
     Session(SessionMeta),
+    /// Which session a file is, and which one it was forked from.
+    Lineage(Lineage),
+    /// How full a context window is, from tools that say so themselves.
+    Context(ContextFill),
     /// A session's conversation was compacted.
     Compaction(Compaction),
     /// The vendor said how much of a limit is used.
@@ -95,6 +120,34 @@ pub struct SessionMeta {
     pub at: Option<Timestamp>,
 }
 
+/// Which session a file is and where it comes from, of tools whose forks repeat their parent's responses.
+///
+/// The [ledger](crate::ledger) tells repeated responses by it, whichever of the files is read first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The session the file names.
+    pub session: SessionId,
+    /// The session it was forked from.
+    pub parent: Option<SessionId>,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+}
+
+/// How full a session's context window is, as the tool itself tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextFill {
+    /// The session.
+    pub session: SessionId,
+    /// When.
+    pub at: Option<Timestamp>,
+    /// The model.
+    pub model: ModelId,
+    /// Tokens in the window.
+    pub used: Tokens,
+    /// Tokens that fit into it.
+    pub window: Tokens,
+}
+
 /// What asked for a compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -137,6 +190,8 @@ pub enum LimitWindow {
 /// A statement of the vendor (or of the simulator standing in for it) on one limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RateLimitReport {
+    /// Whose vendor said it: every tool has limits of its own.
+    pub tool: Tool,
     /// When it was said.
     pub at: Timestamp,
     /// Which limit.
@@ -281,6 +336,9 @@ pub struct FileCounts {
     pub unknown_records: u64,
     /// Records that tell of a response's usage, before duplicates are folded.
     pub usage_records: u64,
+    /// Those of them that only repeat the one before in the same file, and were passed over.
+    #[serde(default)]
+    pub repeated_records: u64,
     /// Counts in them that were no non-negative integer, read as 0.
     pub bad_counts: u64,
     /// Refused lines.
@@ -296,6 +354,7 @@ impl std::ops::AddAssign for FileCounts {
         self.records += other.records;
         self.unknown_records += other.unknown_records;
         self.usage_records += other.usage_records;
+        self.repeated_records += other.repeated_records;
         self.bad_counts += other.bad_counts;
         self.rejected_lines += other.rejected_lines;
         self.pending_lines += other.pending_lines;

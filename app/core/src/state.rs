@@ -21,7 +21,7 @@ use crate::event::{
 use crate::format;
 use crate::ids::{AgentId, ModelId, SessionId};
 use crate::level::Level;
-use crate::record::{ApiErrorKind, LimitWindow};
+use crate::record::{ApiErrorKind, LimitWindow, Tool};
 use crate::time::{Day, MINUTE_MS, Timestamp, ZoneOffsets, month_start};
 use crate::units::{Cost, TokenUsage, Tokens};
 
@@ -111,6 +111,9 @@ pub struct DashboardState {
 pub struct Session {
     /// Its id.
     pub id: SessionId,
+    /// The assistant it runs in.
+    #[serde(default)]
+    pub tool: Tool,
     /// Last part of its working directory.
     pub project: String,
     /// Working directory.
@@ -243,6 +246,7 @@ impl DashboardState {
     fn session(&mut self, id: &SessionId, at: Timestamp) -> &mut Session {
         self.sessions.entry(id.clone()).or_insert_with(|| Session {
             id: id.clone(),
+            tool: Tool::default(),
             project: format::short_id(id.as_str()).to_owned(),
             cwd: None,
             branch: None,
@@ -377,6 +381,7 @@ impl DashboardState {
 
 impl Session {
     fn update(&mut self, update: &SessionUpdate) {
+        self.tool = update.tool;
         self.project.clone_from(&update.project);
         self.cwd.clone_from(&update.cwd);
         self.branch.clone_from(&update.branch);

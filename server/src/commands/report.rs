@@ -17,7 +17,7 @@ use clap::{Args, Subcommand};
 use dashboard_core::format;
 use dashboard_core::ledger::{Ledger, Scope};
 use dashboard_core::price::PriceTable;
-use dashboard_core::record::{Record, Rejection};
+use dashboard_core::record::{Record, Rejection, Tool};
 use dashboard_core::transcript::TranscriptReader;
 use dashboard_core::units::{Cost, TokenUsage, Tokens};
 use serde::Serialize;
@@ -219,8 +219,8 @@ fn read_all(roots: &[Root]) -> (Ledger, Vec<Unreadable>) {
 /// Reads one file. If reading fails half-way, what was read counts.
 fn read(found: &Found, ledger: &mut Ledger, buffer: &mut Vec<u8>) -> io::Result<()> {
     let mut file = File::open(&found.path)?;
-    let id = ledger.file(&found.key);
-    let mut reader = TranscriptReader::new(&found.name);
+    let id = ledger.file(Tool::ClaudeCode, &found.key);
+    let mut reader = TranscriptReader::new(Tool::ClaudeCode, &found.name);
     let claim = |ledger: &mut Ledger, record: Record| {
         if let Record::Usage(usage) = record {
             ledger.claim(id, &usage, &mut |_| {});

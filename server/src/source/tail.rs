@@ -11,7 +11,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use dashboard_core::record::Record;
+use dashboard_core::record::{Record, Tool};
 use dashboard_core::transcript::{Reading, TranscriptReader, claude};
 use tokio::sync::mpsc;
 
@@ -116,7 +116,7 @@ impl Tail {
     /// Nothing of the file has been read yet; the engine may hold what a file of this key said before.
     pub(super) fn new(found: Found, said: bool) -> Self {
         Self {
-            reader: TranscriptReader::new(&found.name),
+            reader: TranscriptReader::new(Tool::ClaudeCode, &found.name),
             last: None,
             marks: Marks::default(),
             said,

@@ -5,7 +5,7 @@
 
 use super::script::Script;
 use crate::ids::SessionId;
-use crate::record::{LimitWindow, RateLimitReport, Record};
+use crate::record::{LimitWindow, RateLimitReport, Record, Tool};
 use crate::time::{DAY_MS, HOUR_MS, Timestamp};
 use crate::units::{TokenUsage, Tokens};
 
@@ -95,6 +95,7 @@ impl Meter {
         ];
         limits.into_iter().filter(move |(_, limit)| now < limit.resets_at).map(move |(window, limit)| {
             Record::RateLimit(RateLimitReport {
+                tool: Tool::ClaudeCode,
                 at: now,
                 window,
                 used_percent: Some(limit.percent()),
@@ -111,6 +112,7 @@ impl Meter {
         let (window, limit) =
             if five_hour { (LimitWindow::FiveHour, self.five_hour) } else { (LimitWindow::SevenDay, self.week) };
         Record::RateLimit(RateLimitReport {
+            tool: Tool::ClaudeCode,
             at: now,
             window,
             used_percent: Some(100.0),

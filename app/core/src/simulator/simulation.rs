@@ -8,7 +8,7 @@ use crate::event::{HealthCheck, SequencedEvent};
 use crate::ids::{AgentId, SessionId};
 use crate::ledger::FileId;
 use crate::price::PriceTable;
-use crate::record::{FileCounts, Record};
+use crate::record::{FileCounts, Record, Tool};
 use crate::state::{DashboardState, Mode};
 use crate::time::{SECOND_MS, Timestamp, ZoneOffsets};
 use crate::tracker::{TrackerConfig, Trackers};
@@ -116,6 +116,8 @@ impl Simulation {
             Record::Agent(agent) => Some((agent.session.clone(), Some(agent.agent.clone()))),
             Record::Compaction(compaction) => Some((compaction.session.clone(), None)),
             Record::ApiError(error) => Some((error.session.clone(), None)),
+            Record::Context(fill) => Some((fill.session.clone(), None)),
+            Record::Lineage(lineage) => Some((lineage.session.clone(), None)),
             Record::RateLimit(_) => None,
         };
         let trackers = &mut self.trackers;
@@ -125,7 +127,7 @@ impl Simulation {
                 Some((session, Some(agent))) => format!("simulated/{session}/subagents/agent-{agent}.jsonl"),
                 None => "simulated/limits.jsonl".to_owned(),
             };
-            (trackers.file(&path), FileCounts::default())
+            (trackers.file(Tool::ClaudeCode, &path), FileCounts::default())
         });
         *counts += FileCounts {
             bytes: LINE_BYTES,

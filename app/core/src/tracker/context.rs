@@ -2,8 +2,8 @@
 //!
 //! The fill is what the last main-chain request carried in: input, cache writes and cache reads. It
 //! is the vendor's own formula, and needs no folding: the newest line says it. The window's size
-//! follows from the model's name, or from having seen more than fits in the small one. Levels are
-//! taken of the usable part, up to where the tool compacts by itself.
+//! follows from the model's name, or from having seen more than fits in the small one. Other tools
+//! say both themselves. Levels are taken of the usable part, up to where the tool compacts by itself.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::format;
 use crate::ids::{ModelId, SessionId};
 use crate::ledger::FileId;
 use crate::level::{Level, LevelGauge, Thresholds};
-use crate::record::{Compaction, CompactionTrigger, UsageRecord};
+use crate::record::{Compaction, CompactionTrigger, ContextFill, Tool, UsageRecord};
 use crate::state::push_context_point;
 use crate::time::Timestamp;
 use crate::units::Tokens;
@@ -24,6 +24,11 @@ const LARGE_WINDOW: Tokens = Tokens(1_000_000);
 /// The tool compacts this far below the window's end: 20,000 for the answer and 13,000 of margin
 /// (fits five observed compactions and the documented 967k of a 1M window).
 pub const AUTO_COMPACT_BUFFER: Tokens = Tokens(33_000);
+
+/// Codex says how much of its model's window it uses: 95 %. It compacts by itself at 90 % of the whole.
+const CODEX_WINDOW_PERCENT: u64 = 95;
+/// See [`CODEX_WINDOW_PERCENT`].
+const CODEX_COMPACT_PERCENT: u64 = 90;
 
 /// Size of a model's context window; `seen` is the largest fill observed with it.
 pub fn window_tokens(model: &ModelId, seen: Tokens) -> Tokens {
@@ -62,6 +67,8 @@ pub(super) struct ContextTracker {
 #[derive(Debug, Default)]
 struct Fill {
     used: Option<Tokens>,
+    /// The window's size, if the tool says it.
+    window: Option<Tokens>,
     model: Option<ModelId>,
     /// Largest fill seen with each model: more than the small window holds means the large one.
     seen: BTreeMap<ModelId, Tokens>,
@@ -77,7 +84,7 @@ struct Fill {
 
 impl ContextTracker {
     pub(super) fn usage_seen(&mut self, file: FileId, record: &UsageRecord) {
-        if record.sidechain {
+        if record.sidechain || record.tool != Tool::ClaudeCode {
             return;
         }
         let fill = self.sessions.entry(record.session.clone()).or_default();
@@ -90,6 +97,20 @@ impl ContextTracker {
         *seen = (*seen).max(used);
         fill.used = Some(used);
         fill.model = Some(record.model.clone());
+        fill.set(at, false);
+    }
+
+    /// What a tool says of its own window.
+    pub(super) fn fill(&mut self, file: FileId, said: &ContextFill) {
+        let fill = self.sessions.entry(said.session.clone()).or_default();
+        let Some(at) = fill.newer(file, said.at) else { return };
+        let same = fill.used == Some(said.used) && fill.window == Some(said.window);
+        if same && fill.model.as_ref() == Some(&said.model) {
+            return;
+        }
+        fill.used = Some(said.used);
+        fill.window = Some(said.window);
+        fill.model = Some(said.model.clone());
         fill.set(at, false);
     }
 
@@ -175,9 +196,14 @@ impl Fill {
 
     /// Window, auto-compaction threshold and raw level.
     fn figures(&self) -> (Tokens, Tokens, Level) {
-        let seen = self.model.as_ref().and_then(|model| self.seen.get(model)).copied().unwrap_or_default();
-        let limit = self.model.as_ref().map_or(SMALL_WINDOW, |model| window_tokens(model, seen));
-        let compact_at = limit - AUTO_COMPACT_BUFFER;
+        let (limit, compact_at) = match self.window {
+            Some(window) => (window, Tokens(window.0 / CODEX_WINDOW_PERCENT * CODEX_COMPACT_PERCENT)),
+            None => {
+                let seen = self.model.as_ref().and_then(|model| self.seen.get(model)).copied().unwrap_or_default();
+                let limit = self.model.as_ref().map_or(SMALL_WINDOW, |model| window_tokens(model, seen));
+                (limit, limit - AUTO_COMPACT_BUFFER)
+            }
+        };
         let percent = self.used.and_then(|used| used.percent_of(compact_at));
         (limit, compact_at, percent.map_or(Level::Healthy, |percent| Thresholds::CONTEXT.level(percent)))
     }

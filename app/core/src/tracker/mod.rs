@@ -20,7 +20,7 @@ use crate::event::{Event, HealthCheck, HealthError, IngestUpdate, SessionError};
 use crate::ids::ModelId;
 use crate::ledger::{Change, FileId, Ledger, Scope};
 use crate::price::PriceTable;
-use crate::record::{FileCounts, Presence, Record, Rejection, UsageRecord};
+use crate::record::{FileCounts, Presence, RateLimitReport, Record, Rejection, Tool, UsageRecord};
 use crate::state::{DashboardState, Mode};
 use crate::time::{Timestamp, ZoneOffsets};
 use crate::units::{Cost, Tokens};
@@ -136,9 +136,14 @@ impl Trackers {
         &self.ledger
     }
 
-    /// The number of the file at `path`, relative to its root.
-    pub fn file(&mut self, path: &str) -> FileId {
-        self.ledger.file(path)
+    /// The number of the tool's file at `path`, relative to its root.
+    pub fn file(&mut self, tool: Tool, path: &str) -> FileId {
+        self.ledger.file(tool, path)
+    }
+
+    /// What the tool's vendor last said of each of its limits.
+    pub fn rate_limits(&self, tool: Tool) -> impl Iterator<Item = &RateLimitReport> {
+        self.quota.reports(tool)
     }
 
     /// The file was truncated or rewritten: what it said is withdrawn.
@@ -182,6 +187,12 @@ impl Trackers {
                 self.ingest_changed = true;
             }
             Record::Session(meta) => self.sessions.meta(meta),
+            Record::Lineage(lineage) => {
+                let mut changes = Vec::new();
+                self.ledger.lineage(file, lineage, &mut |change| changes.push(owned(change)));
+                self.take_changes(&changes);
+            }
+            Record::Context(fill) => self.context.fill(file, fill),
             Record::Agent(agent) => self.sessions.agent(agent),
             Record::Compaction(compaction) => self.context.compaction(file, compaction),
             Record::RateLimit(report) => {

@@ -5,6 +5,9 @@
 //! limit, or against nothing if no plan was told – then the share is unknown, never zero. The week
 //! is the trailing 168 hours, whose limit nobody knows. An estimate misses what other devices used,
 //! and is labelled.
+//!
+//! The windows are Claude's. Other tools have limits of their own: their tokens do not count here, and
+//! what their vendors say is kept beside it.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +18,13 @@ use crate::event::{Event, Provenance, QuotaPoint, QuotaShare, QuotaUpdate, Quota
 use crate::format;
 use crate::ledger::{Ledger, Scope};
 use crate::level::{Level, LevelGauge, Thresholds};
-use crate::record::{LimitWindow, RateLimitReport};
+use crate::record::{LimitWindow, RateLimitReport, Tool};
 use crate::state::{MAX_QUOTA_POINTS, Mode, same_reset};
 use crate::time::{DAY_MS, HOUR_MS, Minute, SECOND_MS, Timestamp};
 use crate::units::Tokens;
 
+/// Whose windows these are.
+const TOOL: Tool = Tool::ClaudeCode;
 /// Length of the weekly window.
 const WEEK_MS: i64 = 7 * DAY_MS;
 /// Projects named in the attribution; the others are summed.
@@ -42,7 +47,7 @@ pub(super) struct QuotaTracker {
     sums: BTreeMap<LimitWindow, (Timestamp, Tokens)>,
     /// The newest block; `None` if it has to be found again.
     block: Option<Block>,
-    reports: BTreeMap<LimitWindow, RateLimitReport>,
+    reports: BTreeMap<(Tool, LimitWindow), RateLimitReport>,
     /// Share of the five-hour window by minute, as reported since its reset.
     reported: BTreeMap<Minute, f64>,
     told: BTreeMap<LimitWindow, Told>,
@@ -95,7 +100,7 @@ impl QuotaTracker {
             return;
         }
         let mut times: BTreeMap<Timestamp, Tokens> = BTreeMap::new();
-        for record in ledger.responses(Scope::All) {
+        for record in ledger.responses(Scope::All).filter(|record| record.tool == TOOL) {
             if let Some(at) = record.at {
                 *times.entry(at).or_default() += record.usage.quota();
             }
@@ -110,7 +115,7 @@ impl QuotaTracker {
     }
 
     pub(super) fn change(&mut self, change: PricedChange<'_>) {
-        let Some(at) = change.record.at else { return };
+        let Some(at) = change.record.at.filter(|_| change.record.tool == TOOL) else { return };
         let quota = change.record.usage.quota();
         self.changed = true;
         for (_, sum) in self.sums.values_mut().filter(|(start, _)| *start <= at) {
@@ -150,11 +155,12 @@ impl QuotaTracker {
     }
 
     pub(super) fn report(&mut self, report: &RateLimitReport) {
-        let known = self.reports.get(&report.window);
+        let key = (report.tool, report.window);
+        let known = self.reports.get(&key);
         if known.is_some_and(|known| known.at > report.at) {
             return;
         }
-        if report.window == LimitWindow::FiveHour {
+        if key == (TOOL, LimitWindow::FiveHour) {
             if !same_reset(known.and_then(|known| known.resets_at), report.resets_at) {
                 self.reported.clear();
             }
@@ -162,8 +168,13 @@ impl QuotaTracker {
                 self.reported.insert(report.at.minute(), percent);
             }
         }
-        self.reports.insert(report.window, report.clone());
+        self.reports.insert(key, report.clone());
         self.changed = true;
+    }
+
+    /// The newest report of each window of this tool.
+    pub(super) fn reports(&self, tool: Tool) -> impl Iterator<Item = &RateLimitReport> {
+        self.reports.values().filter(move |report| report.tool == tool)
     }
 
     pub(super) fn flush(&mut self, now: Timestamp, sessions: &SessionMonitor, first: bool, events: &mut Vec<Event>) {
@@ -194,7 +205,7 @@ impl QuotaTracker {
     /// The window's figures by the best source; its level is still raw.
     fn figures(&mut self, window: LimitWindow, now: Timestamp, sessions: &SessionMonitor) -> Option<QuotaUpdate> {
         let length_ms = if window == LimitWindow::FiveHour { BLOCK_MS } else { WEEK_MS };
-        let report = self.reports.get(&window).filter(|report| match report.resets_at {
+        let report = self.reports.get(&(TOOL, window)).filter(|report| match report.resets_at {
             Some(reset) => now < reset,
             None => now.ms_since(report.at) < REPORT_VALID_MS,
         });
@@ -232,7 +243,8 @@ impl QuotaTracker {
                     update.reset_time = block.map(|block| block.end);
                 }
                 update.used = update.starts_at.map_or(Tokens::ZERO, |start| self.used_since(window, start));
-                update.used_by = update.starts_at.map_or_else(Vec::new, |start| shares(&sessions.used_since(start)));
+                update.used_by =
+                    update.starts_at.map_or_else(Vec::new, |start| shares(&sessions.used_since(TOOL, start)));
             }
             LimitWindow::SevenDay => {
                 update.used = match update.starts_at {

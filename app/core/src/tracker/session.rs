@@ -14,7 +14,7 @@ use crate::event::{
 };
 use crate::format;
 use crate::ids::{AgentId, ModelId, SessionId};
-use crate::record::{AgentMeta, Presence, PresenceStatus, SessionMeta, UsageRecord};
+use crate::record::{AgentMeta, Presence, PresenceStatus, SessionMeta, Tool, UsageRecord};
 use crate::state::{MINUTES_KEPT, RATE_MINUTES, rate_per_min};
 use crate::time::{MINUTE_MS, Minute, SECOND_MS, Timestamp, ZoneOffsets};
 use crate::units::{Cost, TokenUsage, Tokens};
@@ -39,6 +39,7 @@ pub(super) struct SessionMonitor {
 
 #[derive(Debug, Default)]
 struct Tracked {
+    tool: Tool,
     cwd: Option<String>,
     branch: Option<String>,
     model: Option<(Timestamp, ModelId)>,
@@ -91,6 +92,7 @@ impl SessionMonitor {
     pub(super) fn change(&mut self, change: PricedChange<'_>) {
         let record = change.record;
         let session = self.touch(&record.session);
+        session.tool = record.tool;
         session.tokens_changed = true;
         if change.added {
             session.usage += record.usage;
@@ -145,6 +147,7 @@ impl SessionMonitor {
 
     pub(super) fn meta(&mut self, meta: &SessionMeta) {
         let session = self.touch(&meta.session);
+        session.tool = meta.tool;
         if let Some(at) = meta.at {
             session.seen_at(at);
         }
@@ -215,12 +218,12 @@ impl SessionMonitor {
         }
     }
 
-    /// Tokens by project since `start`, main chain and subagents, largest first.
-    pub(super) fn used_since(&self, start: Timestamp) -> Vec<(&str, Tokens, Tokens)> {
+    /// Tokens of one tool by project since `start`, main chain and subagents, largest first.
+    pub(super) fn used_since(&self, tool: Tool, start: Timestamp) -> Vec<(&str, Tokens, Tokens)> {
         let first = start.minute();
         let mut projects: BTreeMap<&str, (Tokens, Tokens)> = BTreeMap::new();
         for (id, session) in &self.sessions {
-            if session.last_activity < start {
+            if session.tool != tool || session.last_activity < start {
                 continue;
             }
             let sums = projects.entry(session.project(id)).or_default();
@@ -321,6 +324,7 @@ impl Tracked {
     fn tell_update(&mut self, id: &SessionId, phase: SessionPhase, events: &mut Vec<Event>) {
         let update = SessionUpdate {
             id: id.clone(),
+            tool: self.tool,
             project: self.project(id).to_owned(),
             cwd: self.cwd.clone(),
             branch: self.branch.clone(),

@@ -51,7 +51,7 @@ struct Desk {
 
 impl Desk {
     fn begin(mut trackers: Trackers, now: Timestamp) -> Self {
-        let file = trackers.file("a.jsonl");
+        let file = trackers.file(Tool::ClaudeCode, "a.jsonl");
         let state = trackers.begin(now);
         Self { trackers, file, state, events: Vec::new() }
     }
@@ -80,7 +80,7 @@ impl Desk {
 #[test]
 fn history_is_in_the_state_but_makes_no_events() {
     let mut trackers = trackers(None);
-    let file = trackers.file("a.jsonl");
+    let file = trackers.file(Tool::ClaudeCode, "a.jsonl");
     trackers.record(file, &Record::Usage(usage("s", "m1", start(), [10, 5, 100, 900])));
     trackers.record(file, &Record::Usage(usage("s", "m1", start(), [10, 50, 100, 900])));
     trackers.set_counts(file, FileCounts { usage_records: 2, ..FileCounts::default() });
@@ -97,7 +97,7 @@ fn history_is_in_the_state_but_makes_no_events() {
 #[test]
 fn sessions_of_days_past_stay_out_of_the_state_until_they_go_on() {
     let mut trackers = trackers(None);
-    let file = trackers.file("a.jsonl");
+    let file = trackers.file(Tool::ClaudeCode, "a.jsonl");
     trackers.record(file, &Record::Usage(usage("s", "m1", start(), [1, 1, 0, 0])));
     let later = start().plus_ms(48 * HOUR_MS);
     let mut desk = Desk::begin(trackers, later);
@@ -232,6 +232,7 @@ fn what_the_vendor_says_goes_before_an_estimate_until_its_reset() {
     desk.feed(usage("s", "m1", start(), [1_900, 0, 0, 0]), start());
     let resets_at = start().plus_ms(HOUR_MS);
     let report = RateLimitReport {
+        tool: Tool::ClaudeCode,
         at: start(),
         window: LimitWindow::FiveHour,
         used_percent: Some(63.0),
@@ -324,7 +325,7 @@ mod properties {
 
             // Read as history, the figures are the same as when watched.
             let mut all = trackers(Some(Plan::Pro));
-            let file = all.file("a.jsonl");
+            let file = all.file(Tool::ClaudeCode, "a.jsonl");
             for record in &records {
                 all.record(file, &Record::Usage(record.clone()));
             }

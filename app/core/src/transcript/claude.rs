@@ -6,7 +6,8 @@
 
 use std::borrow::Cow;
 
-use super::json::{self, Count, Value};
+use super::Format;
+use super::json::{self, Count, Value, object};
 use crate::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
 use crate::record::{
     AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, LimitWindow, Place, Presence, PresenceStatus,
@@ -40,25 +41,6 @@ const KNOWN_TYPES: [&str; 19] = [
     "system",
     "user",
 ];
-
-/// Declares [`Object`]: its fields, and the names they have in JSON.
-macro_rules! object {
-    ($($field:ident: $name:literal,)*) => {
-        /// One object of a transcript, as far as it matters here.
-        #[derive(Debug)]
-        pub(super) struct Object<'a> {
-            $($field: Value<'a>,)*
-        }
-
-        impl<'a> Object<'a> {
-            /// All objects of a line; why it is refused if it is anything but complete objects.
-            pub(super) fn all(line: &'a [u8]) -> Result<Vec<Self>, RejectReason> {
-                let objects = json::objects(line, &[$($name),*])?;
-                Ok(objects.into_iter().map(|[$($field),*]| Self { $($field),* }).collect())
-            }
-        }
-    };
-}
 
 object! {
     kind: "type",
@@ -154,12 +136,23 @@ impl Parser {
             model: None,
         }
     }
+}
 
-    /// Gives out what an object says.
-    pub(super) fn records(&mut self, object: &Object<'_>, place: Place, out: &mut impl FnMut(Record)) {
+impl Format for Parser {
+    type Object<'a> = Object<'a>;
+
+    fn objects(line: &[u8]) -> Result<Vec<Object<'_>>, RejectReason> {
+        Object::all(line)
+    }
+
+    fn is_known(object: &Object<'_>) -> bool {
+        object.is_known()
+    }
+
+    fn records(&mut self, object: &Object<'_>, place: Place, out: &mut impl FnMut(Record)) -> u64 {
         let session = self.session_named(object.session.id());
         let agent = object.agent.id().map_or_else(|| self.agent.clone(), |id| Some(AgentId::new(&*id)));
-        let at = timestamp(object.timestamp);
+        let at = object.timestamp.timestamp();
 
         if let Some(meta) = self.meta(object, &session, agent.as_ref(), at) {
             out(Record::Session(meta));
@@ -180,8 +173,11 @@ impl Parser {
         if object.is_error.is_true() {
             out(Record::ApiError(ApiError { session, at, kind: error_kind(object.error) }));
         }
+        0
     }
+}
 
+impl Parser {
     fn session_named(&self, name: Option<Cow<'_, str>>) -> SessionId {
         let Some(name) = name else { return self.session.clone() };
         match &self.said {
@@ -242,7 +238,7 @@ impl Parser {
     ) -> UsageRecord {
         let mut bad_counts = 0;
         let usage = tokens(claim.usage, &mut bad_counts);
-        let at = timestamp(claim.timestamp);
+        let at = claim.timestamp.timestamp();
         UsageRecord {
             tool: Tool::ClaudeCode,
             session,
@@ -251,7 +247,7 @@ impl Parser {
             message: claim.id.id().map(|id| MessageId::new(&*id)),
             request: claim.request.id().map(|id| RequestId::new(&*id)),
             model: self.model_named(claim.model.as_deref()),
-            at: if claim.embedded { at.or_else(|| timestamp(object.timestamp)) } else { at },
+            at: if claim.embedded { at.or_else(|| object.timestamp.timestamp()) } else { at },
             usage,
             place,
             bad_counts,
@@ -283,10 +279,6 @@ fn session_of(path: &str) -> &str {
 fn agent_of(path: &str) -> Option<&str> {
     let name = path.rsplit('/').next()?.strip_prefix("agent-")?;
     name.strip_suffix(".jsonl").or_else(|| name.strip_suffix(".meta.json")).filter(|id| !id.is_empty())
-}
-
-fn timestamp(value: Value<'_>) -> Option<Timestamp> {
-    Timestamp::parse(&value.text()?)
 }
 
 fn tokens(usage: Value<'_>, bad_counts: &mut u32) -> TokenUsage {
@@ -346,19 +338,14 @@ fn rate_limit(quota: Value<'_>, session: SessionId, at: Timestamp) -> Option<Rat
         _ => return None,
     };
     Some(RateLimitReport {
+        tool: Tool::ClaudeCode,
         at,
         window,
         used_percent: None,
-        resets_at: epoch_seconds(resets_at),
+        resets_at: resets_at.epoch_seconds(),
         rejected: status.text().is_some_and(|status| status == "rejected"),
         session: Some(session),
     })
-}
-
-fn epoch_seconds(value: Value<'_>) -> Option<Timestamp> {
-    // Saturates, and a timestamp is kept within its years: a wild number becomes a wild date, never a panic.
-    #[expect(clippy::cast_possible_truncation)]
-    value.number().map(|seconds| Timestamp::from_unix_ms((seconds * 1000.0) as i64))
 }
 
 fn epoch_ms(value: Value<'_>) -> Option<Timestamp> {
@@ -422,7 +409,7 @@ mod tests {
     const MAIN: &str = "projects/-home-ada/f00.jsonl";
 
     fn read(path: &str, lines: &str) -> Vec<Record> {
-        let mut reader = TranscriptReader::new(path);
+        let mut reader = TranscriptReader::new(Tool::ClaudeCode, path);
         let mut records = Vec::new();
         assert_eq!(reader.read(lines.as_bytes(), &mut |record| records.push(record)), Reading::Valid);
         assert_eq!(reader.finish(&mut |record| records.push(record)), Reading::Valid);
@@ -613,6 +600,7 @@ mod tests {
         let line = r#"{"type":"assistant","timestamp":"2026-09-19T03:51:57.875Z","message":{"model":"<synthetic>","usage":{"input_tokens":0},"content":[{"type":"text","text":"You've hit your session limit"}]},"quotaLimits":{"status":"rejected","resetsAt":1789796400,"rateLimitType":"five_hour"},"error":"rate_limit","isApiErrorMessage":true,"sessionId":"s1"}"#;
         let at = Timestamp::parse("2026-09-19T03:51:57.875Z");
         let report = RateLimitReport {
+            tool: Tool::ClaudeCode,
             at: at.unwrap(),
             window: LimitWindow::FiveHour,
             used_percent: None,

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use crate::record::RejectReason;
+use crate::time::Timestamp;
 
 /// Deepest nesting accepted. Far beyond any real line, and few enough for the stack of a WASM page.
 const MAX_DEPTH: u32 = 127;
@@ -72,6 +73,18 @@ impl<'a> Value<'a> {
         std::str::from_utf8(self.0).ok()?.parse().ok().filter(|number: &f64| number.is_finite())
     }
 
+    /// The instant, if it is the text of one.
+    pub(super) fn timestamp(self) -> Option<Timestamp> {
+        Timestamp::parse(&self.text()?)
+    }
+
+    /// The instant, if it is a number: seconds since 1970.
+    pub(super) fn epoch_seconds(self) -> Option<Timestamp> {
+        // Saturates, and a timestamp is kept within its years: a wild number becomes a wild date, never a panic.
+        #[expect(clippy::cast_possible_truncation)]
+        self.number().map(|seconds| Timestamp::from_unix_ms((seconds * 1000.0) as i64))
+    }
+
     /// The fields of these names, `null` where missing, and all of them `null` if it is no object.
     pub(super) fn fields<const N: usize>(self, names: &[&str; N]) -> [Self; N] {
         Scanner { bytes: self.0, at: 0 }.object(1, names).unwrap_or([Self::NULL; N])
@@ -98,6 +111,27 @@ pub(super) fn objects<'a, const N: usize>(
     }
     Ok(found)
 }
+
+/// Declares `Object`, what a parser reads of each object of a line: its fields, and the names they have in JSON.
+macro_rules! object {
+    ($($field:ident: $name:literal,)*) => {
+        /// One object of a transcript, as far as it matters here.
+        #[derive(Debug)]
+        pub(super) struct Object<'a> {
+            $($field: super::json::Value<'a>,)*
+        }
+
+        impl<'a> Object<'a> {
+            /// All objects of a line; why it is refused if it is anything but complete objects.
+            pub(super) fn all(line: &'a [u8]) -> Result<Vec<Self>, crate::record::RejectReason> {
+                let objects = super::json::objects(line, &[$($name),*])?;
+                Ok(objects.into_iter().map(|[$($field),*]| Self { $($field),* }).collect())
+            }
+        }
+    };
+}
+
+pub(super) use object;
 
 /// That something is JSON, or why it is refused.
 type Checked = Result<(), RejectReason>;

@@ -1,7 +1,7 @@
 //! Bytes → records: one incremental reader per transcript file.
 //!
 //! This module decides what a line is, which lines are refused and why, and what becomes of a last line that is still
-//! growing; what a record means is for [`claude`]. It must not know where the bytes come from. Conversation text is
+//! growing; what a record means is for one parser per tool ([`claude`], [`codex`]). It must not know where the bytes come from. Conversation text is
 //! passed over and never copied: no record has a field for it.
 //!
 //! # The last line
@@ -11,6 +11,7 @@
 //! What the parser has learned is therefore always as of the last newline, which is where a [`Checkpoint`] is taken.
 
 pub mod claude;
+pub mod codex;
 mod json;
 mod lines;
 
@@ -19,7 +20,7 @@ use lines::{Line, Lines};
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{FileCounts, Record, RejectReason, Rejection};
+use crate::record::{FileCounts, Lineage, Place, Record, RejectReason, Rejection, Tool};
 
 /// How many refused lines are kept until they are taken; the rest is only counted.
 const MAX_REJECTIONS: usize = 1000;
@@ -35,26 +36,109 @@ pub enum Reading {
     Stale,
 }
 
-/// Where reading a file can be taken up again: what is known of it up to its last newline.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What reads the objects of one tool's transcripts. Files and lines are not its business.
+trait Format {
+    /// One object of a line, as far as it matters.
+    type Object<'a>;
+
+    /// All objects of a line; why it is refused if it is anything but complete objects.
+    fn objects(line: &[u8]) -> Result<Vec<Self::Object<'_>>, RejectReason>;
+
+    /// Whether the object's type is one we have seen.
+    fn is_known(object: &Self::Object<'_>) -> bool;
+
+    /// Gives out what an object says; how many usage records were passed over because they repeat the one before.
+    fn records(&mut self, object: &Self::Object<'_>, place: Place, out: &mut impl FnMut(Record)) -> u64;
+}
+
+/// The parser of each tool. A new tool is a file beside this one, and a line in each of these.
+#[derive(Clone, Debug)]
+enum Parser {
+    ClaudeCode(claude::Parser),
+    Codex(codex::Parser),
+}
+
+/// What a tool's parser knows of a file besides its path: it depends on the lines before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "tool", rename_all = "kebab-case")]
+pub enum ParserState {
+    /// Nothing that matters: every line says it again.
+    ClaudeCode,
+    /// See [`codex::State`].
+    Codex(Box<codex::State>),
+}
+
+impl ParserState {
+    /// That of a file of which nothing has been read.
+    fn new(tool: Tool) -> Self {
+        match tool {
+            Tool::ClaudeCode => Self::ClaudeCode,
+            Tool::Codex => Self::Codex(Box::default()),
+        }
+    }
+}
+
+impl Parser {
+    fn resume(path: &str, state: ParserState) -> Self {
+        match state {
+            ParserState::ClaudeCode => Self::ClaudeCode(claude::Parser::new(path)),
+            ParserState::Codex(state) => Self::Codex(codex::Parser::new(path, *state)),
+        }
+    }
+
+    fn state(&self) -> ParserState {
+        match self {
+            Self::ClaudeCode(_) => ParserState::ClaudeCode,
+            Self::Codex(parser) => ParserState::Codex(Box::new(parser.state().clone())),
+        }
+    }
+}
+
+/// Where reading a file can be taken up again: what is known of it up to its last newline. Plain data, to be kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// What was read until there and what became of it; `bytes` is the place itself.
     pub counts: FileCounts,
+    /// What the parser knows.
+    pub parser: ParserState,
+}
+
+impl Checkpoint {
+    /// The beginning of a file of this tool.
+    pub fn start(tool: Tool) -> Self {
+        Self { counts: FileCounts::default(), parser: ParserState::new(tool) }
+    }
+
+    /// The tool whose file it is.
+    pub fn tool(&self) -> Tool {
+        match self.parser {
+            ParserState::ClaudeCode => Tool::ClaudeCode,
+            ParserState::Codex(_) => Tool::Codex,
+        }
+    }
+
+    /// What the file said of its session's origin: the ledger has to be told again after a restart.
+    pub fn lineage(&self) -> Option<&Lineage> {
+        match &self.parser {
+            ParserState::ClaudeCode => None,
+            ParserState::Codex(state) => state.lineage(),
+        }
+    }
 }
 
 /// Reads one transcript file, in chunks of any size, as it grows.
 #[derive(Debug)]
 pub struct TranscriptReader {
     lines: Lines,
+    /// As of the last newline.
+    parser: Parser,
     content: Content,
 }
 
-/// Everything about the file but how it is cut into lines.
+/// Everything about the file but how it is cut into lines and what they mean.
 #[derive(Debug)]
 struct Content {
     path: String,
-    /// As of the last newline.
-    parser: claude::Parser,
     /// Of the lines that are over.
     counts: FileCounts,
     /// Of the last line, as of the last `finish`.
@@ -66,19 +150,19 @@ struct Content {
 }
 
 impl TranscriptReader {
-    /// A reader at the beginning of the file at `path`, which is relative to the tool's directory and has `/` between
-    /// its parts: `projects/<slug>/<session>.jsonl`.
-    pub fn new(path: &str) -> Self {
-        Self::resume(path, Checkpoint::default())
+    /// A reader at the beginning of a transcript of this tool. Its `path` is relative to the tool's directory and has
+    /// `/` between its parts: `projects/<slug>/<session>.jsonl`.
+    pub fn new(tool: Tool, path: &str) -> Self {
+        Self::resume(path, Checkpoint::start(tool))
     }
 
     /// A reader of the same file that goes on where the checkpoint was taken.
     pub fn resume(path: &str, checkpoint: Checkpoint) -> Self {
         Self {
             lines: Lines::new(MAX_LINE, checkpoint.counts.bytes),
+            parser: Parser::resume(path, checkpoint.parser),
             content: Content {
                 path: path.to_owned(),
-                parser: claude::Parser::new(path),
                 counts: FileCounts { bytes: 0, ..checkpoint.counts },
                 last: FileCounts::default(),
                 given_out: 0,
@@ -90,15 +174,22 @@ impl TranscriptReader {
 
     /// Takes the next bytes of the file and gives out the records of the lines they complete.
     pub fn read(&mut self, bytes: &[u8], out: &mut impl FnMut(Record)) -> Reading {
-        let content = &mut self.content;
-        self.lines.read(bytes, |line| content.line_over(line, out));
+        let (lines, content) = (&mut self.lines, &mut self.content);
+        match &mut self.parser {
+            Parser::ClaudeCode(parser) => lines.read(bytes, |line| content.line_over(parser, line, out)),
+            Parser::Codex(parser) => lines.read(bytes, |line| content.line_over(parser, line, out)),
+        }
         self.content.reading
     }
 
     /// Call when all bytes there are for now have been read: settles what the last line counts as, and gives out its
     /// records if it is complete. Reading may go on afterwards.
     pub fn finish(&mut self, out: &mut impl FnMut(Record)) -> Reading {
-        self.content.line_growing(self.lines.rest(), out);
+        let (line, content) = (self.lines.rest(), &mut self.content);
+        match &self.parser {
+            Parser::ClaudeCode(parser) => content.line_growing(parser, line, out),
+            Parser::Codex(parser) => content.line_growing(parser, line, out),
+        }
         self.content.reading
     }
 
@@ -112,7 +203,8 @@ impl TranscriptReader {
 
     /// Where a later reader can go on. What an unfinished last line gave out is not part of it, and is given out again.
     pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint { counts: FileCounts { bytes: self.lines.start(), ..self.content.counts } }
+        let counts = FileCounts { bytes: self.lines.start(), ..self.content.counts };
+        Checkpoint { counts, parser: self.parser.state() }
     }
 
     /// The lines refused since the last call; the first thousand of them, if there were more.
@@ -122,9 +214,9 @@ impl TranscriptReader {
 }
 
 impl Content {
-    fn line_over(&mut self, line: Line<'_>, out: &mut impl FnMut(Record)) {
+    fn line_over<P: Format>(&mut self, parser: &mut P, line: Line<'_>, out: &mut impl FnMut(Record)) {
         let mut counts = FileCounts::default();
-        if let Err(reason) = self.line(line, &mut counts, out) {
+        if let Err(reason) = self.line(parser, line, &mut counts, out) {
             counts.rejected_lines = 1;
             if self.rejections.len() < MAX_REJECTIONS {
                 self.rejections.push(Rejection { file: self.path.clone(), byte_offset: line.byte_offset, reason });
@@ -135,26 +227,26 @@ impl Content {
         self.given_out = 0;
     }
 
-    fn line_growing(&mut self, line: Line<'_>, out: &mut impl FnMut(Record)) {
+    /// Leaves the parser as it was: it will see the line again.
+    fn line_growing<P: Format + Clone>(&mut self, parser: &P, line: Line<'_>, out: &mut impl FnMut(Record)) {
         let mut counts = FileCounts::default();
-        let parser = self.parser.clone();
-        if self.line(line, &mut counts, out).is_err() {
+        if self.line(&mut parser.clone(), line, &mut counts, out).is_err() {
             counts.pending_lines = 1;
         }
-        self.parser = parser;
         self.last = counts;
     }
 
     /// Reads a line and counts it; gives out those of its records that were not given out before.
-    fn line(
+    fn line<P: Format>(
         &mut self,
+        parser: &mut P,
         line: Line<'_>,
         counts: &mut FileCounts,
         out: &mut impl FnMut(Record),
     ) -> Result<(), RejectReason> {
         let objects = match trimmed(line) {
             Ok([]) => return Ok(()),
-            Ok(text) => claude::Object::all(text).map_err(|reason| reason_of(text, reason)),
+            Ok(text) => P::objects(text).map_err(|reason| reason_of(text, reason)),
             Err(reason) => Err(reason),
         };
         counts.lines = 1;
@@ -165,10 +257,10 @@ impl Content {
         })?;
         for (index, object) in objects.iter().enumerate() {
             counts.records += 1;
-            counts.unknown_records += u64::from(!object.is_known());
+            counts.unknown_records += u64::from(!P::is_known(object));
             let is_news = index >= self.given_out;
-            let index = u32::try_from(index).unwrap_or(u32::MAX);
-            self.parser.records(object, crate::record::Place { byte_offset: line.byte_offset, index }, &mut |record| {
+            let place = Place { byte_offset: line.byte_offset, index: u32::try_from(index).unwrap_or(u32::MAX) };
+            let repeated = parser.records(object, place, &mut |record| {
                 if let Record::Usage(usage) = &record {
                     counts.usage_records += 1;
                     counts.bad_counts += u64::from(usage.bad_counts);
@@ -177,6 +269,8 @@ impl Content {
                     out(record);
                 }
             });
+            counts.usage_records += repeated;
+            counts.repeated_records += repeated;
         }
         self.given_out = objects.len();
         Ok(())
@@ -226,7 +320,7 @@ mod tests {
     }
 
     fn whole(bytes: &[u8]) -> Found {
-        let mut reader = TranscriptReader::new(PATH);
+        let mut reader = TranscriptReader::new(Tool::ClaudeCode, PATH);
         let mut records = Vec::new();
         assert_eq!(reader.read(bytes, &mut |record| usage(record, &mut records)), Reading::Valid);
         assert_eq!(reader.finish(&mut |record| usage(record, &mut records)), Reading::Valid);
@@ -329,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_complete_last_line_is_given_out_once() {
-        let mut reader = TranscriptReader::new(PATH);
+        let mut reader = TranscriptReader::new(Tool::ClaudeCode, PATH);
         let mut records = Vec::new();
         let mut out = |record| usage(record, &mut records);
         let line = assistant("a", 1);
@@ -348,7 +442,7 @@ mod tests {
 
     #[test]
     fn a_last_line_that_turns_out_to_be_spliced_adds_the_rest() {
-        let mut reader = TranscriptReader::new(PATH);
+        let mut reader = TranscriptReader::new(Tool::ClaudeCode, PATH);
         let mut records = Vec::new();
         let mut out = |record| usage(record, &mut records);
         assert_eq!(reader.read(assistant("a", 1).as_bytes(), &mut out), Reading::Valid);
@@ -360,7 +454,7 @@ mod tests {
     #[test]
     fn a_last_line_that_turns_out_to_be_damaged_makes_the_reading_stale() {
         for rest in [&b"garbage\n"[..], b"{", b"\0{}\n"] {
-            let mut reader = TranscriptReader::new(PATH);
+            let mut reader = TranscriptReader::new(Tool::ClaudeCode, PATH);
             assert_eq!(reader.read(assistant("a", 1).as_bytes(), &mut |_| {}), Reading::Valid);
             assert_eq!(reader.finish(&mut |_| {}), Reading::Valid);
             let read = reader.read(rest, &mut |_| {});
@@ -386,7 +480,7 @@ mod tests {
                 let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(file.len() + 1)).chain([0, file.len()]).collect();
                 cuts.sort_unstable();
 
-                let mut reader = TranscriptReader::new(PATH);
+                let mut reader = TranscriptReader::new(Tool::ClaudeCode, PATH);
                 let mut records = Vec::new();
                 let mut end = 0;
                 for &cut in &cuts {
@@ -398,7 +492,7 @@ mod tests {
                     end = cut;
                     if reading == Reading::Stale {
                         records.clear();
-                        reader = TranscriptReader::new(PATH);
+                        reader = TranscriptReader::new(Tool::ClaudeCode, PATH);
                         let mut out = |record| usage(record, &mut records);
                         prop_assert_eq!(reader.read(&file[..cut], &mut out), Reading::Valid);
                         prop_assert_eq!(reader.finish(&mut out), Reading::Valid);
@@ -418,7 +512,7 @@ mod tests {
                 let file: Vec<u8> = pieces.iter().flat_map(|&piece| lines[piece].as_bytes()).copied().collect();
                 let cut = cut.index(file.len() + 1);
 
-                let mut before = TranscriptReader::new(PATH);
+                let mut before = TranscriptReader::new(Tool::ClaudeCode, PATH);
                 let mut records = Vec::new();
                 let mut out = |record| usage(record, &mut records);
                 prop_assert_eq!(before.read(&file[..cut], &mut out), Reading::Valid);
