@@ -90,7 +90,7 @@ pub struct StartArgs {
     /// Claude Code's configuration directory, instead of the usual ones; may be repeated
     #[arg(long, env = "DASHBOARD_CONFIG_DIR", value_name = "DIR", value_delimiter = ',')]
     pub config_dir: Vec<PathBuf>,
-    /// Codex's home directory (its sessions are not read yet)
+    /// Codex's home directory, instead of the usual one; with --config-dir, only the one given here is read
     #[arg(long, env = "DASHBOARD_CODEX_HOME", value_name = "DIR")]
     pub codex_home: Option<PathBuf>,
     /// Where the dashboard keeps its data (it keeps none yet)

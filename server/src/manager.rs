@@ -67,7 +67,7 @@ impl Source {
     fn describe(&self) -> String {
         match self {
             Self::Live { roots, .. } => {
-                let found = |root: &Root| if root.dir.join("projects").is_dir() { "" } else { " (nothing there yet)" };
+                let found = |root: &Root| if root.has_transcripts() { "" } else { " (nothing there yet)" };
                 let roots: Vec<_> = roots.iter().map(|root| format!("{}{}", root.dir.display(), found(root))).collect();
                 if roots.is_empty() { "none; --config-dir names one".to_owned() } else { roots.join(", ") }
             }

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use dashboard_core::ledger::Scope;
 use serde_json::{Value, json};
 use server::commands::report::{Totals, totals};
-use server::source::roots::{self, Surroundings};
+use server::source::roots::{self, Given, Surroundings};
 
 fn of(dir: &Path) -> Totals {
-    totals(&roots::find(&[dir.to_owned()], &Surroundings::default()), Scope::OnDisk)
+    totals(&roots::find(&Given::new(&[dir.to_owned()], None), &Surroundings::default()), Scope::OnDisk)
 }
 
 #[test]

@@ -11,7 +11,7 @@ use dashboard_core::record::{FileCounts, Presence, Record, Tool};
 use dashboard_core::units::TokenUsage;
 use server::commands::report;
 use server::health::DashboardHealth;
-use server::source::roots::{self, Root, Surroundings};
+use server::source::roots::{self, Given, Root, Surroundings};
 use server::source::{self, SourceMessage};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -123,7 +123,7 @@ impl Follower {
 }
 
 fn roots_of(dir: &Path) -> Vec<Root> {
-    roots::find(&[dir.to_owned()], &Surroundings::default())
+    roots::find(&Given::new(&[dir.to_owned()], None), &Surroundings::default())
 }
 
 fn fresh(dir: &Path) -> Figures {
@@ -145,6 +145,7 @@ fn fresh(dir: &Path) -> Figures {
             records: found.records,
             unknown_records: found.unknown_records,
             usage_records: found.responses + found.duplicate_lines,
+            repeated_records: 0,
             bad_counts: found.bad_counts,
             rejected_lines: found.rejected_lines,
             pending_lines: found.pending_lines,

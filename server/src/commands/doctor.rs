@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::cli;
 use crate::source::files;
-use crate::source::roots::{self, Surroundings};
+use crate::source::roots::{self, Given, Surroundings};
 
 /// Options of `doctor`.
 #[derive(Args, Clone, Debug)]
@@ -26,6 +26,9 @@ pub struct DoctorArgs {
     /// Claude Code's configuration directory, instead of the usual ones; may be repeated
     #[arg(long, env = "DASHBOARD_CONFIG_DIR", value_name = "DIR", value_delimiter = ',')]
     pub config_dir: Vec<PathBuf>,
+    /// Codex's home directory, instead of the usual one; with --config-dir, only the one given here is read
+    #[arg(long, env = "DASHBOARD_CODEX_HOME", value_name = "DIR")]
+    pub codex_home: Option<PathBuf>,
 }
 
 /// What was found about one thing.
@@ -57,7 +60,7 @@ impl Finding {
 /// # Errors
 /// If the output cannot be written.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let mut findings = transcripts(&args.config_dir);
+    let mut findings = transcripts(&Given::new(&args.config_dir, args.codex_home.as_deref()));
     findings.push(port(args.port));
     findings.push(settings());
     let status = findings.iter().map(|finding| finding.status).max().unwrap_or_default();
@@ -81,17 +84,13 @@ fn print(json: bool, status: HealthStatus, findings: &[Finding]) -> io::Result<(
 }
 
 /// One finding for each directory, and one for all of them.
-fn transcripts(config_dirs: &[PathBuf]) -> Vec<Finding> {
+fn transcripts(given: &Given) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut total = 0;
-    for root in roots::find(config_dirs, &Surroundings::of_process()) {
-        let name = root.dir.display().to_string();
-        if !root.dir.join("projects").is_dir() {
-            findings.push(Finding::new(
-                &name,
-                HealthStatus::Healthy,
-                "no projects directory; watched in case it appears",
-            ));
+    for root in roots::find(given, &Surroundings::of_process()) {
+        let name = format!("{}, {}", root.tool.title(), root.dir.display());
+        if !root.has_transcripts() {
+            findings.push(Finding::new(&name, HealthStatus::Healthy, "no transcripts; watched in case some appear"));
             continue;
         }
         let mut unreadable = Vec::new();
@@ -110,7 +109,7 @@ fn transcripts(config_dirs: &[PathBuf]) -> Vec<Finding> {
         Finding::new("transcripts", HealthStatus::Healthy, format!("{total} found"))
     } else {
         Finding::new("transcripts", HealthStatus::Degraded, "none found")
-            .advise("start a session of Claude Code, or name its directory with --config-dir; meanwhile `dashboard start --simulation` shows the dashboard at work")
+            .advise("start a session of Claude Code or Codex, or name its directory with --config-dir or --codex-home; meanwhile `dashboard start --simulation` shows the dashboard at work")
     });
     findings
 }

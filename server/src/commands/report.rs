@@ -17,13 +17,13 @@ use clap::{Args, Subcommand};
 use dashboard_core::format;
 use dashboard_core::ledger::{Ledger, Scope};
 use dashboard_core::price::PriceTable;
-use dashboard_core::record::{Record, Rejection, Tool};
+use dashboard_core::record::{Record, Rejection};
 use dashboard_core::transcript::TranscriptReader;
 use dashboard_core::units::{Cost, TokenUsage, Tokens};
 use serde::Serialize;
 
 use crate::source::files::{self, Found, Unreadable};
-use crate::source::roots::{self, Root, Surroundings};
+use crate::source::roots::{self, Given, Root, Surroundings};
 
 /// Print figures over all transcripts
 #[derive(Args, Clone, Debug)]
@@ -52,6 +52,9 @@ pub struct TotalsArgs {
     /// Claude Code's configuration directory, instead of the usual ones; may be repeated
     #[arg(long, value_name = "DIR")]
     pub config_dir: Vec<PathBuf>,
+    /// Codex's home directory, instead of the usual one; with --config-dir, only the one given here is read
+    #[arg(long, value_name = "DIR")]
+    pub codex_home: Option<PathBuf>,
 }
 
 /// Figures over all responses in scope.
@@ -113,10 +116,11 @@ pub struct Totals {
 /// If there is nothing to read, or the output cannot be written.
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let Figures::Totals(args) = &args.figures;
-    let roots = roots::find(&args.config_dir, &Surroundings::of_process());
-    if !roots.iter().any(|root| root.dir.join("projects").is_dir()) {
+    let given = Given::new(&args.config_dir, args.codex_home.as_deref());
+    let roots = roots::find(&given, &Surroundings::of_process());
+    if !roots.iter().any(Root::has_transcripts) {
         let looked: Vec<_> = roots.iter().map(|root| root.dir.display().to_string()).collect();
-        bail!("no transcripts: none of {} holds a projects directory (--config-dir names another)", looked.join(", "));
+        bail!("no transcripts: none in {} (--config-dir or --codex-home names another place)", looked.join(", "));
     }
     let totals = totals(&roots, if args.on_disk { Scope::OnDisk } else { Scope::All });
     let mut out = io::stdout().lock();
@@ -183,7 +187,7 @@ pub fn totals(roots: &[Root], scope: Scope) -> Totals {
 }
 
 /// Reads every file, on all processors; the outcome does not depend on which reads what.
-fn read_all(roots: &[Root]) -> (Ledger, Vec<Unreadable>) {
+pub fn read_all(roots: &[Root]) -> (Ledger, Vec<Unreadable>) {
     let mut unreadable = Vec::new();
     let found: Vec<Found> = roots.iter().flat_map(|root| files::transcripts(root, &mut unreadable)).collect();
     let workers = thread::available_parallelism().map_or(1, NonZero::get).min(found.len().max(1));
@@ -219,12 +223,12 @@ fn read_all(roots: &[Root]) -> (Ledger, Vec<Unreadable>) {
 /// Reads one file. If reading fails half-way, what was read counts.
 fn read(found: &Found, ledger: &mut Ledger, buffer: &mut Vec<u8>) -> io::Result<()> {
     let mut file = File::open(&found.path)?;
-    let id = ledger.file(Tool::ClaudeCode, &found.key);
-    let mut reader = TranscriptReader::new(Tool::ClaudeCode, &found.name);
-    let claim = |ledger: &mut Ledger, record: Record| {
-        if let Record::Usage(usage) = record {
-            ledger.claim(id, &usage, &mut |_| {});
-        }
+    let id = ledger.file(found.tool, &found.key);
+    let mut reader = TranscriptReader::new(found.tool, &found.name);
+    let claim = |ledger: &mut Ledger, record: Record| match record {
+        Record::Usage(usage) => ledger.claim(id, &usage, &mut |_| {}),
+        Record::Lineage(lineage) => ledger.lineage(id, &lineage, &mut |_| {}),
+        _ => {}
     };
     let outcome = files::read_on(&mut file, buffer, |bytes| {
         // Only a reading that goes on after `finish` can become stale.

@@ -12,7 +12,7 @@ use crate::cli::StartArgs;
 use crate::clock;
 use crate::http::Access;
 use crate::manager::{DashboardManager, Settings, Source};
-use crate::source::roots::{self, Surroundings};
+use crate::source::roots::{self, Given, Surroundings};
 use crate::zone::Zone;
 
 /// Runs the command until Ctrl+C or SIGTERM.
@@ -55,7 +55,8 @@ fn settings(args: &StartArgs) -> anyhow::Result<Settings> {
     let source = if args.simulation {
         Source::Simulation { scenario: args.scenario, seed: args.seed, speed: args.speed }
     } else {
-        Source::Live { roots: roots::find(&args.config_dir, &Surroundings::of_process()), plan: args.plan }
+        let given = Given::new(&args.config_dir, args.codex_home.as_deref());
+        Source::Live { roots: roots::find(&given, &Surroundings::of_process()), plan: args.plan }
     };
     Ok(Settings { access, zone, prices, source })
 }

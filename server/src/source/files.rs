@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use dashboard_core::record::Tool;
 use walkdir::WalkDir;
 
 use super::roots::Root;
@@ -14,6 +15,8 @@ pub const CHUNK: usize = 256 << 10;
 /// A transcript file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Found {
+    /// Whose it is.
+    pub tool: Tool,
     /// What it is called in claims and reports: unique among all roots.
     pub key: String,
     /// Its path below its root, with `/` between the parts.
@@ -38,13 +41,14 @@ impl Unreadable {
     }
 }
 
-/// The transcripts below a root: regular files named `*.jsonl` at any depth of `projects/`, in no particular order.
+/// The transcripts below a root: regular files named `*.jsonl` at any depth of its directories for them, in no
+/// particular order.
 /// Links are not followed. A missing directory is empty; what cannot be read goes to `unreadable`.
 pub fn transcripts(root: &Root, unreadable: &mut Vec<Unreadable>) -> Vec<Found> {
-    walk(root, WalkDir::new(root.dir.join("projects")), unreadable)
+    root.transcript_dirs().flat_map(|dir| walk(root, WalkDir::new(dir), unreadable)).collect()
 }
 
-/// The same, for a file or directory within `projects/`.
+/// The same, for a file or directory within one of these.
 pub fn transcripts_at(root: &Root, path: &Path, unreadable: &mut Vec<Unreadable>) -> Vec<Found> {
     walk(root, WalkDir::new(path).follow_root_links(false), unreadable)
 }
@@ -75,10 +79,11 @@ fn walk(root: &Root, walk: WalkDir, unreadable: &mut Vec<Unreadable>) -> Vec<Fou
 pub fn as_transcript(root: &Root, path: &Path) -> Option<Found> {
     let below = path.strip_prefix(&root.dir).ok()?;
     let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    let is_transcript = parts.len() > 1 && parts[0] == "projects" && below.to_string_lossy().ends_with(".jsonl");
+    let is_among_them = parts.len() > 1 && root.adapter().transcript_dirs().contains(&&*parts[0]);
+    let is_transcript = is_among_them && below.to_string_lossy().ends_with(".jsonl");
     is_transcript.then(|| {
         let name = parts.join("/");
-        Found { key: format!("{}{name}", root.label), name, path: path.to_owned() }
+        Found { tool: root.tool, key: format!("{}{name}", root.label), name, path: path.to_owned() }
     })
 }
 

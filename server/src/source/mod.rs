@@ -12,6 +12,7 @@ mod message;
 mod presence;
 pub mod roots;
 mod tail;
+pub mod tools;
 mod transcripts;
 mod wakeup;
 mod watches;
@@ -116,7 +117,7 @@ impl Source {
                 return Ok(());
             }
             let is_presence =
-                |path: &PathBuf| self.roots.iter().any(|root| path.starts_with(root.dir.join("sessions")));
+                |path: &PathBuf| self.roots.iter().filter_map(Root::presence_dir).any(|dir| path.starts_with(dir));
             let presence_changed = paths.iter().any(is_presence);
             self.transcripts.look_at(paths)?;
             let mut walk = everything;
@@ -144,8 +145,10 @@ impl Source {
     fn watch(&mut self) -> (bool, Option<String>) {
         let (mut begun, mut refused) = (false, None);
         for root in &self.roots {
-            for (dir, mode) in [("projects", RecursiveMode::Recursive), ("sessions", RecursiveMode::NonRecursive)] {
-                match self.watches.ensure(&root.dir.join(dir), mode) {
+            let transcripts = root.transcript_dirs().map(|dir| (dir, RecursiveMode::Recursive));
+            let presence = root.presence_dir().map(|dir| (dir, RecursiveMode::NonRecursive));
+            for (dir, mode) in transcripts.chain(presence) {
+                match self.watches.ensure(&dir, mode) {
                     Watching::Begun => begun = true,
                     Watching::AsBefore => {}
                     Watching::Refused(error) => refused = Some(error),
@@ -179,8 +182,8 @@ impl Source {
                 let others = if others > 0 { format!(" (and {others} more)") } else { String::new() };
                 Some(format!("cannot read {}: {error}{others}; check its permissions", path.display()))
             }
-            (None, None) if !self.roots.iter().any(|root| root.dir.join("projects").is_dir()) => {
-                Some("no projects directory yet; start Claude Code, or use --config-dir".to_owned())
+            (None, None) if !self.roots.iter().any(Root::has_transcripts) => {
+                Some("no transcripts yet; start Claude Code or Codex, or use --config-dir or --codex-home".to_owned())
             }
             (None, Some(error)) => Some(format!("changes are seen within 10 s, not at once: {error}")),
             (None, None) => None,

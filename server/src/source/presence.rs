@@ -1,4 +1,4 @@
-//! Which sessions run, as the tool itself says: one `sessions/<pid>.json` each, while its process lives.
+//! Which sessions run, as the tool itself says, if it does: one `<pid>.json` each, while its process lives.
 //!
 //! Only these files are read, never the keys beside them.
 
@@ -9,7 +9,6 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use dashboard_core::record::Presence;
-use dashboard_core::transcript::claude;
 
 use super::roots::Root;
 use crate::platform;
@@ -29,8 +28,8 @@ impl Running {
         let mut now = BTreeMap::new();
         let mut unreadable = Vec::new();
         for root in roots {
-            let dir = root.dir.join("sessions");
-            if let Err(error) = self.look_into(&dir, &mut now)
+            let Some(dir) = root.presence_dir() else { continue };
+            if let Err(error) = self.look_into(root, &dir, &mut now)
                 && error.kind() != io::ErrorKind::NotFound
             {
                 unreadable.push((dir, error));
@@ -48,14 +47,14 @@ impl Running {
         self.seen.len()
     }
 
-    fn look_into(&self, dir: &Path, now: &mut BTreeMap<PathBuf, Presence>) -> io::Result<()> {
+    fn look_into(&self, root: &Root, dir: &Path, now: &mut BTreeMap<PathBuf, Presence>) -> io::Result<()> {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             let path = entry.path();
             if !is_pid_file(&path) || !entry.file_type()?.is_file() {
                 continue;
             }
-            if let Some(presence) = self.read(&path) {
+            if let Some(presence) = self.read(root, &path) {
                 now.insert(path, presence);
             }
         }
@@ -63,10 +62,10 @@ impl Running {
     }
 
     /// A file caught while it is being written says what it said before.
-    fn read(&self, path: &Path) -> Option<Presence> {
+    fn read(&self, root: &Root, path: &Path) -> Option<Presence> {
         let mut text = Vec::new();
         let read = File::open(path).and_then(|file| file.take(MAX_SIZE).read_to_end(&mut text));
-        let presence = read.ok().and_then(|_| claude::presence(&text, platform::process_lives));
+        let presence = read.ok().and_then(|_| root.adapter().presence(&text, platform::process_lives));
         presence.or_else(|| self.seen.get(path).cloned())
     }
 }
@@ -79,12 +78,12 @@ fn is_pid_file(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dashboard_core::record::PresenceStatus;
+    use dashboard_core::record::{PresenceStatus, Tool};
 
     #[test]
     fn sessions_come_change_and_go() {
         let home = tempfile::tempdir().unwrap();
-        let root = Root { dir: home.path().to_owned(), label: String::new() };
+        let root = Root { tool: Tool::ClaudeCode, dir: home.path().to_owned(), label: String::new() };
         let roots = [root];
         let mut running = Running::default();
         assert_eq!(running.look(&roots).0, None, "there is no directory yet");

@@ -8,15 +8,15 @@
 use std::fs::{self, File, Metadata};
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use dashboard_core::record::{Record, Tool};
-use dashboard_core::transcript::{Reading, TranscriptReader, claude};
+use dashboard_core::record::Record;
+use dashboard_core::transcript::{Reading, TranscriptReader};
 use tokio::sync::mpsc;
 
 use super::SourceMessage;
 use super::files::{self, Found};
+use super::tools;
 use crate::platform::FileIdentity;
 
 /// Records sent at once.
@@ -27,7 +27,7 @@ const MARK: usize = 1024;
 const ACTIVE: Duration = Duration::from_mins(10);
 /// Times of files are no finer than this: what changes so soon after a look may leave the time as it is.
 const COARSE: Duration = Duration::from_millis(50);
-/// An agent's `.meta.json` is a few hundred bytes.
+/// A file beside a transcript, such as an agent's `.meta.json`, is a few hundred bytes.
 const MAX_META: u64 = 64 << 10;
 
 /// The engine has gone: there is no reason to go on.
@@ -86,7 +86,7 @@ pub(super) struct Tail {
     marks: Marks,
     /// Whether the engine holds anything of it.
     said: bool,
-    /// Whether its agent's kind still has to be learned.
+    /// Whether the file beside it still has to be read.
     wants_meta: bool,
 }
 
@@ -116,11 +116,11 @@ impl Tail {
     /// Nothing of the file has been read yet; the engine may hold what a file of this key said before.
     pub(super) fn new(found: Found, said: bool) -> Self {
         Self {
-            reader: TranscriptReader::new(Tool::ClaudeCode, &found.name),
+            reader: TranscriptReader::new(found.tool, &found.name),
             last: None,
             marks: Marks::default(),
             said,
-            wants_meta: meta_path(&found.path).is_some(),
+            wants_meta: tools::of(found.tool).companion(&found.path).is_some(),
             found,
         }
     }
@@ -251,15 +251,17 @@ impl Tail {
         out.send(SourceMessage::Read { path, records, rejections, counts })
     }
 
-    /// Learns the agent's kind, if its file is there by now and readable; it is written before or after this one.
+    /// Learns what the file beside it says, if that is there by now and readable; it is written before or after.
     fn look_at_meta(&mut self, out: &Outlet) -> Result<(), EngineGone> {
-        let Some(path) = meta_path(&self.found.path) else { return Ok(()) };
+        let adapter = tools::of(self.found.tool);
+        let Some(path) = adapter.companion(&self.found.path) else { return Ok(()) };
         let mut text = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(MAX_META).read_to_end(&mut text));
-        let name = self.found.name.replace(".jsonl", ".meta.json");
-        if let Some(meta) = read.ok().and_then(|_| claude::agent_meta(&name, &text)) {
+        let dir = self.found.name.rsplit_once('/').map_or("", |(dir, _)| dir);
+        let name = format!("{dir}/{}", path.file_name().unwrap_or_default().to_string_lossy());
+        if let Some(record) = read.ok().and_then(|_| adapter.companion_record(&name, &text)) {
             self.wants_meta = false;
-            self.say(vec![Record::Agent(meta)], out)?;
+            self.say(vec![record], out)?;
         }
         Ok(())
     }
@@ -267,12 +269,6 @@ impl Tail {
     fn position(&self) -> u64 {
         self.reader.counts().bytes
     }
-}
-
-/// The file that tells an agent's kind, if the transcript is an agent's and lies where such files do.
-fn meta_path(transcript: &Path) -> Option<PathBuf> {
-    let is_agents = transcript.file_name()?.to_str()?.starts_with("agent-");
-    is_agents.then(|| transcript.with_extension("meta.json"))
 }
 
 /// Fingerprints of what has been read of a file.

@@ -82,11 +82,11 @@ impl Transcripts {
             }
         }
         for path in paths {
-            let Some(root) = self.roots.iter().find(|root| path.starts_with(root.dir.join("projects"))).cloned() else {
+            let Some(root) = self.roots.iter().find(|root| root.holds(&path)).cloned() else {
                 continue;
             };
             let mut unreadable = Vec::new();
-            for found in files::transcripts_at(&root, &transcript_of(path), &mut unreadable) {
+            for found in files::transcripts_at(&root, &root.adapter().transcript_of(path), &mut unreadable) {
                 self.look_at_found(found)?;
             }
             self.unreadable.extend(unreadable.into_iter().map(|Unreadable { path, error }| (path.into(), error)));
@@ -166,13 +166,5 @@ impl Transcripts {
         // Numbers are given out again: the contents decide.
         let bytes = marks.match_in(&mut File::open(path).ok()?).ok()?;
         (bytes.is_some() && self.deleted.contains(&key)).then_some(key)
-    }
-}
-
-/// A change of an agent's description is a reason to look at the agent's transcript.
-fn transcript_of(path: PathBuf) -> PathBuf {
-    match path.to_str().and_then(|text| text.strip_suffix(".meta.json")) {
-        Some(stem) => PathBuf::from(format!("{stem}.jsonl")),
-        None => path,
     }
 }

@@ -17,7 +17,7 @@ use dashboard_core::time::ZoneOffsets;
 use futures_util::{SinkExt, StreamExt};
 use server::http::Access;
 use server::manager::{Settings, Source};
-use server::source::roots::{self, Surroundings};
+use server::source::roots::{self, Given, Surroundings};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -49,7 +49,7 @@ impl TestDashboard {
 
     /// The transcripts below `dir`.
     pub async fn live(dir: &Path) -> Self {
-        let roots = roots::find(&[dir.to_owned()], &Surroundings::default());
+        let roots = roots::find(&Given::new(&[dir.to_owned()], None), &Surroundings::default());
         Self::start(Source::Live { roots, plan: None }, None).await
     }
 
