@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
 use crate::time::Timestamp;
-use crate::units::{TokenUsage, Tokens};
+use crate::units::{Money, TokenUsage, Tokens};
 
 /// The coding assistant a record comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ pub enum Record {
     ApiError(ApiError),
     /// What is known of a subagent besides its responses.
     Agent(AgentMeta),
+    /// What the tool itself says a session has used.
+    ToolCost(Box<ToolCost>),
 }
 
 /// A line's claim that one response used these tokens.
@@ -235,6 +237,32 @@ pub struct ApiError {
     pub at: Option<Timestamp>,
     /// What kind of failure.
     pub kind: ApiErrorKind,
+}
+
+/// A session's use so far by the tool's own account: to be set beside ours, never added to it.
+///
+/// It also counts requests that leave no line in a transcript, and is as old as the tool's last word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCost {
+    /// The session.
+    pub session: SessionId,
+    /// When it was said, or when the newest line before it was written.
+    pub at: Option<Timestamp>,
+    /// What all of it cost.
+    pub cost: Option<Money>,
+    /// By model, in the order of their names.
+    pub models: Vec<ToolModelCost>,
+}
+
+/// A session's use of one model by the tool's own account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolModelCost {
+    /// The model; unlike elsewhere in transcripts, with a `[1m]` suffix where it has the large window.
+    pub model: ModelId,
+    /// The tokens; how long cache writes are kept is not said.
+    pub usage: TokenUsage,
+    /// What they cost.
+    pub cost: Option<Money>,
 }
 
 /// What a subagent's `.meta.json` says. Its description is text and is not kept.

@@ -134,6 +134,13 @@ impl Money {
     /// Picodollars in one dollar.
     pub const PICO_PER_USD: i64 = 1_000_000_000_000;
 
+    /// This many US dollars, to the nearest picodollar; `None` of what is no amount.
+    pub fn from_usd(usd: f64) -> Option<Self> {
+        let pico = (usd * Self::PICO_PER_USD as f64).round();
+        #[expect(clippy::cast_possible_truncation, reason = "saturates")]
+        pico.is_finite().then_some(Self(pico as i64))
+    }
+
     /// In US dollars, for display and for machine-readable reports.
     pub fn usd(self) -> f64 {
         self.0 as f64 / Self::PICO_PER_USD as f64

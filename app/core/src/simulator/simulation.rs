@@ -118,6 +118,7 @@ impl Simulation {
             Record::ApiError(error) => Some((error.session.clone(), None)),
             Record::Context(fill) => Some((fill.session.clone(), None)),
             Record::Lineage(lineage) => Some((lineage.session.clone(), None)),
+            Record::ToolCost(cost) => Some((cost.session.clone(), None)),
             Record::RateLimit(_) => None,
         };
         let trackers = &mut self.trackers;

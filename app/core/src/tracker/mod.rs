@@ -203,6 +203,8 @@ impl Trackers {
                     self.sessions.blocked(session, resets_at);
                 }
             }
+            // For reports: live figures are our own.
+            Record::ToolCost(_) => {}
             Record::ApiError(error) => {
                 if self.begun {
                     let error = SessionError { id: error.session.clone(), error: error.kind };

@@ -5,19 +5,25 @@
 //! of several claims on a response holds.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::Format;
 use super::json::{self, Count, Value, object};
 use crate::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
 use crate::record::{
     AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, LimitWindow, Place, Presence, PresenceStatus,
-    RateLimitReport, Record, RejectReason, SessionMeta, Tool, UsageRecord,
+    RateLimitReport, Record, RejectReason, SessionMeta, Tool, ToolCost, ToolModelCost, UsageRecord,
 };
 use crate::time::{SECOND_MS, Timestamp};
-use crate::units::{TokenUsage, Tokens};
+use crate::units::{Money, TokenUsage, Tokens};
 
 /// The model of lines the tool makes up itself, such as errors.
 const SYNTHETIC: &str = "<synthetic>";
+
+/// Most models read of one `cost-state`.
+const MAX_MODELS: usize = 100;
 
 /// Types of records we have seen, read or not.
 const KNOWN_TYPES: [&str; 19] = [
@@ -59,6 +65,8 @@ object! {
     quota: "quotaLimits",
     is_error: "isApiErrorMessage",
     error: "error",
+    total_cost: "totalCostUSD",
+    model_usage: "modelUsage",
 }
 
 impl<'a> Object<'a> {
@@ -125,16 +133,30 @@ pub(super) struct Parser {
     said: Option<SessionMeta>,
     /// The model of the newest usage record, so that one text serves them all.
     model: Option<ModelId>,
+    state: State,
+}
+
+/// What the lines so far mean for the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// The newest time of a line.
+    newest: Option<Timestamp>,
 }
 
 impl Parser {
-    pub(super) fn new(path: &str) -> Self {
+    pub(super) fn new(path: &str, state: State) -> Self {
         Self {
             session: SessionId::new(session_of(path)),
             agent: agent_of(path).map(AgentId::new),
             said: None,
             model: None,
+            state,
         }
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.state
     }
 }
 
@@ -153,6 +175,7 @@ impl Format for Parser {
         let session = self.session_named(object.session.id());
         let agent = object.agent.id().map_or_else(|| self.agent.clone(), |id| Some(AgentId::new(&*id)));
         let at = object.timestamp.timestamp();
+        self.state.newest = self.state.newest.max(at);
 
         if let Some(meta) = self.meta(object, &session, agent.as_ref(), at) {
             out(Record::Session(meta));
@@ -166,6 +189,9 @@ impl Format for Parser {
             && !object.sidechain.is_true()
         {
             out(Record::Compaction(compaction(object.compact, session.clone(), at)));
+        }
+        if object.is_of_type("cost-state") {
+            out(Record::ToolCost(Box::new(tool_cost(object, session.clone(), at.or(self.state.newest)))));
         }
         if let Some(report) = at.and_then(|at| rate_limit(object.quota, session.clone(), at)) {
             out(Record::RateLimit(report));
@@ -326,6 +352,25 @@ fn compaction(metadata: Value<'_>, session: SessionId, at: Option<Timestamp>) ->
         pre_tokens: fill(before),
         post_tokens: fill(after),
     }
+}
+
+/// The tool's own account of the session.
+fn tool_cost(object: &Object<'_>, session: SessionId, at: Option<Timestamp>) -> ToolCost {
+    let money = |value: Value<'_>| value.number().and_then(Money::from_usd);
+    let mut models: BTreeMap<ModelId, ToolModelCost> = BTreeMap::new();
+    for (name, value) in object.model_usage.members(MAX_MODELS) {
+        let fields = ["inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens", "costUSD"];
+        let [input, output, read, creation, cost] = value.fields(&fields);
+        let [input, output, cache_read, cache_creation] =
+            [input, output, read, creation].map(|value| match value.count() {
+                Count::Is(number) => Tokens(number),
+                Count::Absent | Count::Bad => Tokens::ZERO,
+            });
+        let model = ModelId::new(&*name);
+        let usage = TokenUsage { input, output, cache_creation, cache_creation_1h: Tokens::ZERO, cache_read };
+        models.insert(model.clone(), ToolModelCost { model, usage, cost: money(cost) });
+    }
+    ToolCost { session, at, cost: money(object.total_cost), models: models.into_values().collect() }
 }
 
 /// The vendor's word on a limit, if it is one we keep.
@@ -626,6 +671,34 @@ mod tests {
         let wild =
             r#"{"timestamp":"2026-09-19T03:51:57Z","quotaLimits":{"rateLimitType":"seven_day","resetsAt":1e300}}"#;
         assert!(matches!(read(MAIN, wild)[..], [_, Record::RateLimit(RateLimitReport { rejected: false, .. })]));
+    }
+
+    #[test]
+    fn the_tools_own_account_is_dated_by_the_lines_before_it() {
+        let lines = r#"{"type":"user","sessionId":"s1","timestamp":"2026-09-14T15:07:11.965Z"}
+{"type":"cost-state","sessionId":"s1","totalCostUSD":0.0319246,"modelUsage":{"m-b[1m]":{"inputTokens":-1},"m-a":{"inputTokens":368,"outputTokens":516,"cacheReadInputTokens":106786,"cacheCreationInputTokens":9149,"webSearchRequests":0,"costUSD":0.03}}}
+{"type":"cost-state","modelUsage":[],"totalCostUSD":"much"}"#;
+        let found = read(MAIN, lines);
+        let Record::ToolCost(cost) = &found[1] else { panic!("an account") };
+        let usage = TokenUsage {
+            input: Tokens(368),
+            output: Tokens(516),
+            cache_creation: Tokens(9149),
+            cache_creation_1h: Tokens(0),
+            cache_read: Tokens(106_786),
+        };
+        let expected = ToolCost {
+            session: "s1".into(),
+            at: Timestamp::parse("2026-09-14T15:07:11.965Z"),
+            cost: Some(Money(31_924_600_000)),
+            models: vec![
+                ToolModelCost { model: "m-a".into(), usage, cost: Some(Money(30_000_000_000)) },
+                ToolModelCost { model: "m-b[1m]".into(), usage: TokenUsage::default(), cost: None },
+            ],
+        };
+        assert_eq!(**cost, expected);
+        let Record::ToolCost(empty) = &found[2] else { panic!("an account") };
+        assert_eq!((empty.session.as_str(), empty.cost, empty.models.len()), ("f00", None, 0));
     }
 
     #[test]

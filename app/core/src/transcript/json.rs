@@ -85,6 +85,19 @@ impl<'a> Value<'a> {
         self.number().map(|seconds| Timestamp::from_unix_ms((seconds * 1000.0) as i64))
     }
 
+    /// The members of an object, with their names, but no more than `most`; none if it is no object.
+    pub(super) fn members(self, most: usize) -> Vec<(Cow<'a, str>, Self)> {
+        let mut members = Vec::new();
+        let mut scanner = Scanner { bytes: self.0, at: 0 };
+        // It has been checked, so an error only ends a value that is no object.
+        let _ = scanner.each_member(1, |key, value| {
+            if members.len() < most {
+                members.push((unescape(key), value));
+            }
+        });
+        members
+    }
+
     /// The fields of these names, `null` where missing, and all of them `null` if it is no object.
     pub(super) fn fields<const N: usize>(self, names: &[&str; N]) -> [Self; N] {
         Scanner { bytes: self.0, at: 0 }.object(1, names).unwrap_or([Self::NULL; N])
@@ -181,13 +194,23 @@ impl<'a> Scanner<'a> {
     /// Passes an object; returns the fields of these names, the last one of each.
     fn object<const N: usize>(&mut self, depth: u32, names: &[&str; N]) -> Result<[Value<'a>; N], RejectReason> {
         let mut found = [Value::NULL; N];
+        self.each_member(depth, |key, value| {
+            if let Some(slot) = slot(key, names) {
+                found[slot] = value;
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Passes an object, member by member.
+    fn each_member(&mut self, depth: u32, mut member: impl FnMut(&'a [u8], Value<'a>)) -> Checked {
         self.take(b'{')?;
         if depth > MAX_DEPTH {
             return Err(RejectReason::TooDeep);
         }
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return Ok(found);
+            return Ok(());
         }
         loop {
             if self.peek() != Some(b'"') {
@@ -200,12 +223,10 @@ impl<'a> Scanner<'a> {
             self.peek();
             let value_at = self.at;
             self.value(depth + 1)?;
-            if let Some(slot) = slot(key, names) {
-                found[slot] = Value(&self.bytes[value_at..self.at]);
-            }
+            member(key, Value(&self.bytes[value_at..self.at]));
             match self.peek() {
                 Some(b',') => self.at += 1,
-                _ => break self.take(b'}').map(|()| found),
+                _ => break self.take(b'}'),
             }
         }
     }
@@ -365,6 +386,15 @@ mod tests {
     fn the_last_of_equal_keys_counts_however_it_is_written() {
         assert_eq!(first(r#"{"a":1,"\u0061":2}"#, "a").count(), Count::Is(2));
         assert!(first(r#"{"a":1,"a":null}"#, "a").is_null());
+    }
+
+    #[test]
+    fn members_have_names() {
+        let value = first(r#"{"o":{"a":1,"\u0062":{"c":[2]},"d":null}}"#, "o");
+        let names = |most| value.members(most).into_iter().map(|(name, _)| name.into_owned()).collect::<Vec<_>>();
+        assert_eq!(names(9), ["a", "b", "d"]);
+        assert_eq!(names(2), ["a", "b"]);
+        assert!(first(r#"{"o":[1]}"#, "o").members(9).is_empty());
     }
 
     #[test]

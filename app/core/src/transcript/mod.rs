@@ -62,8 +62,8 @@ enum Parser {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "tool", rename_all = "kebab-case")]
 pub enum ParserState {
-    /// Nothing that matters: every line says it again.
-    ClaudeCode,
+    /// See [`claude::State`].
+    ClaudeCode(claude::State),
     /// See [`codex::State`].
     Codex(Box<codex::State>),
 }
@@ -72,7 +72,7 @@ impl ParserState {
     /// That of a file of which nothing has been read.
     fn new(tool: Tool) -> Self {
         match tool {
-            Tool::ClaudeCode => Self::ClaudeCode,
+            Tool::ClaudeCode => Self::ClaudeCode(claude::State::default()),
             Tool::Codex => Self::Codex(Box::default()),
         }
     }
@@ -81,14 +81,14 @@ impl ParserState {
 impl Parser {
     fn resume(path: &str, state: ParserState) -> Self {
         match state {
-            ParserState::ClaudeCode => Self::ClaudeCode(claude::Parser::new(path)),
+            ParserState::ClaudeCode(state) => Self::ClaudeCode(claude::Parser::new(path, state)),
             ParserState::Codex(state) => Self::Codex(codex::Parser::new(path, *state)),
         }
     }
 
     fn state(&self) -> ParserState {
         match self {
-            Self::ClaudeCode(_) => ParserState::ClaudeCode,
+            Self::ClaudeCode(parser) => ParserState::ClaudeCode(parser.state().clone()),
             Self::Codex(parser) => ParserState::Codex(Box::new(parser.state().clone())),
         }
     }
@@ -112,7 +112,7 @@ impl Checkpoint {
     /// The tool whose file it is.
     pub fn tool(&self) -> Tool {
         match self.parser {
-            ParserState::ClaudeCode => Tool::ClaudeCode,
+            ParserState::ClaudeCode(_) => Tool::ClaudeCode,
             ParserState::Codex(_) => Tool::Codex,
         }
     }
@@ -120,7 +120,7 @@ impl Checkpoint {
     /// What the file said of its session's origin: the ledger has to be told again after a restart.
     pub fn lineage(&self) -> Option<&Lineage> {
         match &self.parser {
-            ParserState::ClaudeCode => None,
+            ParserState::ClaudeCode(_) => None,
             ParserState::Codex(state) => state.lineage(),
         }
     }
