@@ -93,9 +93,12 @@ pub struct StartArgs {
     /// Codex's home directory, instead of the usual one; with --config-dir, only the one given here is read
     #[arg(long, env = "DASHBOARD_CODEX_HOME", value_name = "DIR")]
     pub codex_home: Option<PathBuf>,
-    /// Where the dashboard keeps its data (it keeps none yet)
+    /// Where the dashboard keeps history; the platform's data directory by default
     #[arg(long, env = "DASHBOARD_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Forget what deleted transcripts said after this many days; without it, everything is kept
+    #[arg(long, env = "DASHBOARD_RETENTION_DAYS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub retention_days: Option<u32>,
     /// Your plan, which decides the limit that an estimate is compared with
     #[arg(long, env = "DASHBOARD_PLAN", value_name = "NAME", value_parser = plans())]
     pub plan: Option<Plan>,

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use dashboard_core::event::{Event, HealthCheck, HealthStatus, SequencedEvent};
 use dashboard_core::ids::Epoch;
-use dashboard_core::record::Tool;
 use dashboard_core::simulator::Simulation;
 use dashboard_core::state::DashboardState;
 use dashboard_core::time::Timestamp;
@@ -140,18 +139,18 @@ impl Engine {
     fn take(&mut self, message: SourceMessage) {
         let Feed::Live { trackers, state } = &mut self.feed else { return };
         match message {
-            SourceMessage::Read { path, records, rejections, counts } => {
-                let file = trackers.file(Tool::ClaudeCode, &path);
+            SourceMessage::Read { file, records, rejections, state } => {
+                let file = trackers.file(file.tool, &file.key);
                 records.iter().for_each(|record| trackers.record(file, record));
                 rejections.into_iter().for_each(|rejection| trackers.reject(file, rejection));
-                trackers.set_counts(file, counts);
+                trackers.set_counts(file, state.counts);
             }
-            SourceMessage::Retract { path } => {
-                let file = trackers.file(Tool::ClaudeCode, &path);
+            SourceMessage::Retract { file } => {
+                let file = trackers.file(file.tool, &file.key);
                 trackers.retract_file(file);
             }
-            SourceMessage::Archive { path } => {
-                let file = trackers.file(Tool::ClaudeCode, &path);
+            SourceMessage::Archive { file } => {
+                let file = trackers.file(file.tool, &file.key);
                 trackers.archive_file(file);
             }
             SourceMessage::Presence(running) => trackers.presence(&running),

@@ -22,6 +22,8 @@ pub enum Part {
     Transcripts,
     /// Reading which sessions run.
     Presence,
+    /// Durable history.
+    Store,
     /// The task that owns the numbers.
     Engine,
     /// Quota windows.
@@ -37,6 +39,7 @@ impl Part {
             Self::WebSocket => "websocket",
             Self::Transcripts => "transcripts",
             Self::Presence => "presence",
+            Self::Store => "store",
             Self::Engine => "engine",
             Self::QuotaTracker => "quota_tracker",
             Self::ContextTracker => "context_tracker",

@@ -12,6 +12,7 @@ pub mod hub;
 pub mod manager;
 pub mod platform;
 pub mod source;
+pub mod store;
 pub mod zone;
 
 pub use manager::run;

@@ -4,14 +4,15 @@
 //! the one place that knows all of them.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use dashboard_core::event::HealthCheck;
+use dashboard_core::event::{HealthCheck, HealthStatus};
 use dashboard_core::price::PriceTable;
 use dashboard_core::simulator::{Scenario, Simulation};
 use dashboard_core::state::Mode;
-use dashboard_core::time::{MINUTE_MS, ZoneOffsets};
+use dashboard_core::time::{MINUTE_MS, Timestamp, ZoneOffsets};
 use dashboard_core::tracker::{Plan, TrackerConfig, Trackers};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -20,10 +21,11 @@ use tokio::time::Instant;
 
 use crate::clock::{self, Clock};
 use crate::engine::{Engine, Feed};
-use crate::health::DashboardHealth;
+use crate::health::{DashboardHealth, Part};
 use crate::http::{self, Access, App};
 use crate::hub::Hub;
 use crate::source::roots::Root;
+use crate::store::{Store, StoreError};
 
 /// Messages of a source that wait for the engine; when there are more, reading waits.
 const SOURCE_QUEUE: usize = 256;
@@ -50,6 +52,8 @@ pub enum Source {
         roots: Vec<Root>,
         /// The user's plan, if told.
         plan: Option<Plan>,
+        /// Where history is kept, if it is.
+        history: Option<History>,
     },
     /// Made-up sessions.
     Simulation {
@@ -60,6 +64,31 @@ pub enum Source {
         /// Simulated seconds per second.
         speed: f64,
     },
+}
+
+/// Where history is kept, and for how long.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// Of deleted transcripts, what is older goes; nothing, if none.
+    pub keep_since: Option<Timestamp>,
+}
+
+impl History {
+    /// The store. None if it cannot be had, which health then says; the figures do without.
+    fn open(&self, health: &DashboardHealth) -> anyhow::Result<Option<Store>> {
+        match Store::open(&self.dir, self.keep_since, health.clone()) {
+            Ok(store) => Ok(Some(store)),
+            // Two would write over each other, and an older one would not understand the newer.
+            Err(error @ (StoreError::Locked(_) | StoreError::Newer { .. })) => Err(error.into()),
+            Err(error @ (StoreError::Directory { .. } | StoreError::Database { .. })) => {
+                let message = format!("history is not being kept: {error}; --data-dir names another directory");
+                health.report(Part::Store, HealthStatus::Degraded, message);
+                Ok(None)
+            }
+        }
+    }
 }
 
 impl Source {
@@ -98,6 +127,7 @@ pub struct DashboardManager {
     health: DashboardHealth,
     stop_http: oneshot::Sender<()>,
     http: JoinHandle<()>,
+    store: Option<Store>,
     /// The parts that have nothing to finish: they are dropped when the dashboard stops.
     parts: JoinSet<()>,
 }
@@ -106,7 +136,7 @@ impl DashboardManager {
     /// Starts everything. History is read in the background; pages are served at once.
     ///
     /// # Errors
-    /// If the listener has no address or the page's build cannot be determined.
+    /// If the listener has no address, the page's build cannot be determined, or another dashboard keeps the history.
     pub fn start(listener: TcpListener, settings: Settings) -> anyhow::Result<Self> {
         let address = listener.local_addr().context("the listener has no address")?;
         let source = settings.source.describe();
@@ -116,11 +146,13 @@ impl DashboardManager {
         let mut parts = JoinSet::new();
 
         let Settings { access, zone, prices, source: origin } = settings;
+        let mut store = None;
         let (feed, clock, mode) = match origin {
-            Source::Live { roots, plan } => {
+            Source::Live { roots, plan, history } => {
+                store = history.map_or(Ok(None), |history| history.open(&health))?;
                 let config = TrackerConfig { mode: Mode::Live, zone, plan };
                 let trackers = Box::new(Trackers::new(config, prices));
-                parts.spawn(crate::source::run(roots, records, health.clone()));
+                parts.spawn(crate::source::run(roots, records, store.as_ref().map(Store::inlet), health.clone()));
                 (Feed::Live { trackers, state: None }, Clock::Wall, Mode::Live)
             }
             Source::Simulation { scenario, seed, speed } => {
@@ -143,7 +175,7 @@ impl DashboardManager {
             let _ = stopped.await;
         }));
         tracing::info!(%address, mode = mode.as_str(), "started");
-        Ok(Self { address, source, hub, health, stop_http, http, parts })
+        Ok(Self { address, source, hub, health, stop_http, http, store, parts })
     }
 
     /// How it is.
@@ -160,6 +192,10 @@ impl DashboardManager {
             tracing::error!(%error, "serving ended abnormally");
         }
         self.parts.shutdown().await;
+        if let Some(store) = self.store {
+            // Joining fails only if the runtime is being torn down.
+            let _ = tokio::task::spawn_blocking(|| store.close()).await;
+        }
     }
 }
 

@@ -1,11 +1,15 @@
 //! What differs between operating systems. Tested on Linux; macOS shares its code, Windows' is written for and untested.
 
-use std::fs::Metadata;
+use std::fs::{DirBuilder, Metadata};
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 /// Which file this is, whatever its name: survives a rename, differs for a replacement.
 ///
 /// Numbers are given out again after a file is deleted, so equality is a hint, to be confirmed by the contents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileIdentity(u64, u64);
 
 impl FileIdentity {
@@ -22,6 +26,18 @@ impl FileIdentity {
         let created = metadata.created().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
         created.map_or(Self(0, 0), |since| Self(since.as_secs(), u64::from(since.subsec_nanos())))
     }
+}
+
+/// Makes a directory, and those above it, that only this user can read.
+///
+/// # Errors
+/// Those of the system; none if it is there.
+pub fn create_private_dir(dir: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
 }
 
 /// Whether a process of this id runs, ours or another user's.

@@ -116,7 +116,7 @@ async fn foreign_hosts_and_origins_are_refused_everywhere() {
 
 #[tokio::test]
 async fn a_token_opens_what_is_closed_without() {
-    let source = Source::Live { roots: Vec::new(), plan: None };
+    let source = Source::Live { roots: Vec::new(), plan: None, history: None };
     let dashboard = TestDashboard::start(source, Some("s3cret")).await;
     for path in ["/", "/ws", "/health", "/api/v1/nothing", "/?token=wrong"] {
         assert_eq!(get(&dashboard, path, &[]).await.status(), StatusCode::UNAUTHORIZED, "{path}");

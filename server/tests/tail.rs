@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dashboard_core::ledger::{Ledger, Scope};
-use dashboard_core::record::{FileCounts, Presence, Record, Tool};
+use dashboard_core::record::{FileCounts, Presence, Record};
 use dashboard_core::units::TokenUsage;
 use server::commands::report;
 use server::health::DashboardHealth;
@@ -48,7 +48,7 @@ impl Follower {
         prepare(home.path());
         let (sender, messages) = mpsc::channel(4);
         let health = DashboardHealth::default();
-        tokio::spawn(source::run(roots_of(home.path()), sender, health.clone()));
+        tokio::spawn(source::run(roots_of(home.path()), sender, None, health.clone()));
         let (ledger, running, agents, failures) = (Ledger::default(), vec![], vec![], vec![]);
         Self { home, messages, ledger, running, agents, history_read: false, failures, health }
     }
@@ -60,8 +60,8 @@ impl Follower {
     async fn next(&mut self) -> bool {
         let Ok(message) = timeout(Duration::from_millis(20), self.messages.recv()).await else { return false };
         match message.unwrap_or_else(|| panic!("the source stopped")) {
-            SourceMessage::Read { path, records, rejections, counts } => {
-                let file = self.ledger.file(Tool::ClaudeCode, &path);
+            SourceMessage::Read { file, records, rejections, state } => {
+                let file = self.ledger.file(file.tool, &file.key);
                 for record in records {
                     match record {
                         Record::Usage(usage) => self.ledger.claim(file, &usage, &mut |_| {}),
@@ -70,14 +70,14 @@ impl Follower {
                     }
                 }
                 rejections.into_iter().for_each(|rejection| self.ledger.reject(file, rejection));
-                self.ledger.set_counts(file, counts);
+                self.ledger.set_counts(file, state.counts);
             }
-            SourceMessage::Retract { path } => {
-                let file = self.ledger.file(Tool::ClaudeCode, &path);
+            SourceMessage::Retract { file } => {
+                let file = self.ledger.file(file.tool, &file.key);
                 self.ledger.retract(file, &mut |_| {});
             }
-            SourceMessage::Archive { path } => {
-                let file = self.ledger.file(Tool::ClaudeCode, &path);
+            SourceMessage::Archive { file } => {
+                let file = self.ledger.file(file.tool, &file.key);
                 self.ledger.archive(file);
             }
             SourceMessage::Presence(running) => self.running = running,

@@ -370,16 +370,22 @@ impl File {
     }
 }
 
+/// Whether `a` counts rather than `b`, two claims of one file on the same response.
+pub fn outranks(a: &UsageRecord, b: &UsageRecord) -> bool {
+    by_content(a, b).then_with(|| a.place.cmp(&b.place)) == Ordering::Less
+}
+
+/// `Less` if `a` counts rather than `b`, wherever they stand.
+fn by_content(a: &UsageRecord, b: &UsageRecord) -> Ordering {
+    let time = |record: &UsageRecord| (record.at.is_none(), record.at);
+    b.usage.total().cmp(&a.usage.total()).then_with(|| time(a).cmp(&time(b)))
+}
+
 /// `Less` if `a` counts rather than `b`.
 fn preference(a: &Claim, b: &Claim, files: &[File]) -> Ordering {
-    let time = |claim: &Claim| (claim.record.at.is_none(), claim.record.at);
-    let path = |claim: &Claim| files[claim.file.0 as usize].path.clone();
-    b.record
-        .usage
-        .total()
-        .cmp(&a.record.usage.total())
-        .then_with(|| time(a).cmp(&time(b)))
-        .then_with(|| if a.file == b.file { Ordering::Equal } else { path(a).as_bytes().cmp(path(b).as_bytes()) })
+    let path = |claim: &Claim| files[claim.file.0 as usize].path.as_bytes();
+    by_content(&a.record, &b.record)
+        .then_with(|| if a.file == b.file { Ordering::Equal } else { path(a).cmp(path(b)) })
         .then_with(|| a.record.place.cmp(&b.record.place))
 }
 

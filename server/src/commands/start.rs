@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use dashboard_core::price::PriceTable;
+use dashboard_core::time::DAY_MS;
 use tokio::net::TcpListener;
 
 use crate::cli::StartArgs;
 use crate::clock;
 use crate::http::Access;
-use crate::manager::{DashboardManager, Settings, Source};
+use crate::manager::{DashboardManager, History, Settings, Source};
 use crate::source::roots::{self, Given, Surroundings};
+use crate::store;
 use crate::zone::Zone;
 
 /// Runs the command until Ctrl+C or SIGTERM.
@@ -56,9 +58,17 @@ fn settings(args: &StartArgs) -> anyhow::Result<Settings> {
         Source::Simulation { scenario: args.scenario, seed: args.seed, speed: args.speed }
     } else {
         let given = Given::new(&args.config_dir, args.codex_home.as_deref());
-        Source::Live { roots: roots::find(&given, &Surroundings::of_process()), plan: args.plan }
+        let roots = roots::find(&given, &Surroundings::of_process());
+        Source::Live { roots, plan: args.plan, history: history(args) }
     };
     Ok(Settings { access, zone, prices, source })
+}
+
+/// Where history is kept; nowhere, if the platform has no place for it and none is given.
+fn history(args: &StartArgs) -> Option<History> {
+    let dir = args.data_dir.clone().or_else(store::usual_dir)?;
+    let keep_since = args.retention_days.map(|days| clock::wall().plus_ms(-i64::from(days) * DAY_MS));
+    Some(History { dir, keep_since })
 }
 
 async fn bind(args: &StartArgs) -> anyhow::Result<TcpListener> {

@@ -13,16 +13,26 @@ use super::roots::Root;
 pub const CHUNK: usize = 256 << 10;
 
 /// A transcript file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Found {
     /// Whose it is.
     pub tool: Tool,
     /// What it is called in claims and reports: unique among all roots.
     pub key: String,
+    /// The directory of its root: with `name`, what the store knows it by.
+    pub root: PathBuf,
     /// Its path below its root, with `/` between the parts.
     pub name: String,
     /// Where to open it.
     pub path: PathBuf,
+}
+
+impl Found {
+    /// The file called `name` below `root`, there or not.
+    pub fn new(root: &Root, name: String) -> Self {
+        let path = root.dir.join(&name);
+        Self { tool: root.tool, key: format!("{}{name}", root.label), root: root.dir.clone(), name, path }
+    }
 }
 
 /// A file or directory that could not be read.
@@ -83,7 +93,7 @@ pub fn as_transcript(root: &Root, path: &Path) -> Option<Found> {
     let is_transcript = is_among_them && below.to_string_lossy().ends_with(".jsonl");
     is_transcript.then(|| {
         let name = parts.join("/");
-        Found { tool: root.tool, key: format!("{}{name}", root.label), name, path: path.to_owned() }
+        Found::new(root, name)
     })
 }
 

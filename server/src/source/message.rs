@@ -3,32 +3,37 @@
 //! Sent through one bounded queue, in order, so that what is said of a file is taken in the order in
 //! which it happened. When the queue is full, reading waits.
 
-use dashboard_core::event::HealthError;
-use dashboard_core::record::{FileCounts, Presence, Record, Rejection};
+use std::sync::Arc;
 
-/// One message. Paths are the keys of files: unique over all roots.
+use dashboard_core::event::HealthError;
+use dashboard_core::record::{Presence, Record, Rejection};
+
+use super::files::Found;
+use super::tail::FileState;
+
+/// One message.
 #[derive(Clone, Debug)]
 pub enum SourceMessage {
     /// More of a file was read.
     Read {
         /// The file.
-        path: String,
+        file: Arc<Found>,
         /// What its lines say, in their order.
         records: Vec<Record>,
         /// The lines refused.
         rejections: Vec<Rejection>,
-        /// Everything read of the file so far, this included.
-        counts: FileCounts,
+        /// What was read of the file so far, this included, and where another process can go on.
+        state: Box<FileState>,
     },
     /// The file was truncated or rewritten: what it said is withdrawn, and it is read anew.
     Retract {
         /// The file.
-        path: String,
+        file: Arc<Found>,
     },
     /// The file was deleted: what it said stays.
     Archive {
         /// The file.
-        path: String,
+        file: Arc<Found>,
     },
     /// The running sessions, all of them, whenever anything about them changed.
     Presence(Vec<Presence>),

@@ -3,17 +3,17 @@
 //! Everything in here reads and nothing writes. What the records mean is decided elsewhere.
 //!
 //! Reading files blocks, so it has a thread of its own: woken by the watcher, it reads what is new and hands it to the
-//! engine through a bounded queue. While the queue is full the thread waits, and changes gather in a mailbox that
-//! cannot grow. Twice as many ways lead to a change as are needed: besides the watcher, files that changed lately are
+//! engine and to the store through bounded queues. While one is full the thread waits, and changes gather in a mailbox
+//! that cannot grow. What a former process read is taken from the store, and only the rest from the files. Twice as many ways lead to a change as are needed: besides the watcher, files that changed lately are
 //! looked at every two seconds, and everything every ten.
 
 pub mod files;
 mod message;
 mod presence;
 pub mod roots;
-mod tail;
+pub(crate) mod tail;
 pub mod tools;
-mod transcripts;
+pub(crate) mod transcripts;
 mod wakeup;
 mod watches;
 
@@ -29,12 +29,13 @@ use tokio::sync::mpsc;
 
 use self::presence::Running;
 use self::roots::Root;
-use self::tail::{EngineGone, Outlet};
+use self::tail::{Outlet, OutletGone};
 use self::transcripts::Transcripts;
 use self::wakeup::{Changes, Wakeup};
 use self::watches::{Watches, Watching};
 use crate::clock;
 use crate::health::{DashboardHealth, Part};
+use crate::store::{StoreInlet, Stored, Wanted};
 
 /// How often files that changed lately are looked at, and directories that are not there yet.
 const LOOK: Duration = Duration::from_secs(2);
@@ -42,17 +43,37 @@ const LOOK: Duration = Duration::from_secs(2);
 const LOOKS_PER_WALK: u32 = 5;
 
 /// Reads the transcripts below the roots and which sessions run: first what is there, then what changes. Ends when the
-/// receiver is dropped; dropped itself, it stops reading.
-pub async fn run(roots: Vec<Root>, messages: mpsc::Sender<SourceMessage>, health: DashboardHealth) {
+/// receiver is dropped; dropped itself, it stops reading. With a store, begins with what that holds and keeps it fed.
+pub async fn run(
+    roots: Vec<Root>,
+    messages: mpsc::Sender<SourceMessage>,
+    store: Option<StoreInlet>,
+    health: DashboardHealth,
+) {
     let wakeup = Arc::new(Wakeup::default());
     let stop = StopOnDrop(wakeup.clone());
     let reported = health.clone();
-    let reading = tokio::task::spawn_blocking(move || Source::new(roots, messages, health, wakeup).run());
+    let reading = tokio::task::spawn_blocking(move || Source::new(roots, messages, store, health, wakeup).run());
     if let Err(error) = reading.await {
         tracing::error!(%error, "reading transcripts ended");
         reported.report(Part::Transcripts, HealthStatus::Unhealthy, "reading has ended; restart the dashboard");
     }
     drop(stop);
+}
+
+/// To the engine and, if there is one, the store. The store first: what a page shows is on its way to the disk.
+struct Recipients {
+    engine: mpsc::Sender<SourceMessage>,
+    store: Option<StoreInlet>,
+}
+
+impl Outlet for Recipients {
+    fn send(&self, message: SourceMessage) -> Result<(), OutletGone> {
+        if let Some(store) = &self.store {
+            store.send(&message);
+        }
+        self.engine.blocking_send(message).map_err(|_| OutletGone)
+    }
 }
 
 struct StopOnDrop(Arc<Wakeup>);
@@ -67,6 +88,7 @@ impl Drop for StopOnDrop {
 struct Source {
     roots: Vec<Root>,
     messages: mpsc::Sender<SourceMessage>,
+    store: Option<StoreInlet>,
     health: DashboardHealth,
     wakeup: Arc<Wakeup>,
     watches: Watches,
@@ -80,16 +102,19 @@ impl Source {
     fn new(
         roots: Vec<Root>,
         messages: mpsc::Sender<SourceMessage>,
+        store: Option<StoreInlet>,
         health: DashboardHealth,
         wakeup: Arc<Wakeup>,
     ) -> Self {
+        let out = Recipients { engine: messages.clone(), store: store.clone() };
         Self {
             watches: Watches::new(wakeup.clone()),
-            transcripts: Transcripts::new(roots.clone(), Outlet(messages.clone())),
+            transcripts: Transcripts::new(roots.clone(), Box::new(out)),
             running: Running::default(),
             told: BTreeSet::new(),
             roots,
             messages,
+            store,
             health,
             wakeup,
         }
@@ -97,13 +122,14 @@ impl Source {
 
     fn run(mut self) {
         // There is nobody left to tell, or nobody wants to know: either way it is over.
-        let (Ok(()) | Err(EngineGone)) = self.read();
+        let (Ok(()) | Err(OutletGone)) = self.read();
     }
 
-    fn read(&mut self) -> Result<(), EngineGone> {
+    fn read(&mut self) -> Result<(), OutletGone> {
         self.health.report(Part::Transcripts, HealthStatus::Degraded, "reading history");
         // Watched before looked at, so that nothing falls between.
         let mut refused = self.watch().1;
+        self.recall()?;
         self.transcripts.look_at_everything()?;
         self.look_at_presence()?;
         self.send(SourceMessage::HistoryRead)?;
@@ -137,8 +163,34 @@ impl Source {
             if look || everything || presence_changed {
                 self.look_at_presence()?;
             }
+            if look {
+                self.repeat_for_store()?;
+            }
             self.report(refused.as_deref())?;
         }
+    }
+
+    /// Tells the engine what the store holds, and goes on reading from there.
+    fn recall(&mut self) -> Result<(), OutletGone> {
+        let Some(store) = self.store.clone() else { return Ok(()) };
+        let tell = |message| self.messages.blocking_send(message).map_err(|_| OutletGone);
+        let transcripts = &mut self.transcripts;
+        store.load(&self.roots, |Stored { found, state, archived, records, rejections }| {
+            let file = Arc::new(found);
+            transcripts.resume(Arc::clone(&file), state.clone(), archived);
+            tell(SourceMessage::Read { file: Arc::clone(&file), records, rejections, state: Box::new(state) })?;
+            if archived { tell(SourceMessage::Archive { file }) } else { Ok(()) }
+        })
+    }
+
+    /// Gives the store once more what it could not keep when it came.
+    fn repeat_for_store(&mut self) -> Result<(), OutletGone> {
+        let Some(store) = self.store.clone() else { return Ok(()) };
+        let Wanted { mut files, everything } = store.take_wanted();
+        if everything {
+            files.extend(self.transcripts.files());
+        }
+        files.into_iter().try_for_each(|file| self.transcripts.repeat(file, &store))
     }
 
     /// Sees to it that everything is watched: whether a directory is from now on, and why one cannot be.
@@ -158,7 +210,7 @@ impl Source {
         (begun, refused)
     }
 
-    fn look_at_presence(&mut self) -> Result<(), EngineGone> {
+    fn look_at_presence(&mut self) -> Result<(), OutletGone> {
         let (changed, unreadable) = self.running.look(&self.roots);
         match unreadable.first() {
             None => {
@@ -174,7 +226,7 @@ impl Source {
     }
 
     /// Says how reading goes; of what newly fails, also to the engine.
-    fn report(&mut self, refused: Option<&str>) -> Result<(), EngineGone> {
+    fn report(&mut self, refused: Option<&str>) -> Result<(), OutletGone> {
         let unreadable = self.transcripts.unreadable();
         let message = match (unreadable.iter().next(), refused) {
             (Some((path, error)), _) => {
@@ -203,7 +255,7 @@ impl Source {
         Ok(())
     }
 
-    fn send(&self, message: SourceMessage) -> Result<(), EngineGone> {
-        self.messages.blocking_send(message).map_err(|_| EngineGone)
+    fn send(&self, message: SourceMessage) -> Result<(), OutletGone> {
+        self.messages.blocking_send(message).map_err(|_| OutletGone)
     }
 }

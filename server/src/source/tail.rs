@@ -6,13 +6,14 @@
 //! the middle of a file that grows in the same moment.
 
 use std::fs::{self, File, Metadata};
-use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use dashboard_core::record::Record;
-use dashboard_core::transcript::{Reading, TranscriptReader};
-use tokio::sync::mpsc;
+use dashboard_core::record::{FileCounts, Record, Tool};
+use dashboard_core::transcript::{Checkpoint, Reading, TranscriptReader};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::SourceMessage;
 use super::files::{self, Found};
@@ -30,18 +31,17 @@ const COARSE: Duration = Duration::from_millis(50);
 /// A file beside a transcript, such as an agent's `.meta.json`, is a few hundred bytes.
 const MAX_META: u64 = 64 << 10;
 
-/// The engine has gone: there is no reason to go on.
+/// Nobody takes what is read any more: there is no reason to go on.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct EngineGone;
+pub struct OutletGone;
 
-/// Sends to the engine; waits while it has enough to do.
-#[derive(Debug)]
-pub(super) struct Outlet(pub(super) mpsc::Sender<SourceMessage>);
-
-impl Outlet {
-    pub(super) fn send(&self, message: SourceMessage) -> Result<(), EngineGone> {
-        self.0.blocking_send(message).map_err(|_| EngineGone)
-    }
+/// Takes what is read, in order; waits while it has enough to do. Several files may be read at once.
+pub(crate) trait Outlet: Sync {
+    /// Takes one message.
+    ///
+    /// # Errors
+    /// If nobody wants to know any more.
+    fn send(&self, message: SourceMessage) -> Result<(), OutletGone>;
 }
 
 /// Why looking at a file ended early.
@@ -49,8 +49,8 @@ impl Outlet {
 pub(super) enum Interrupted {
     /// The file cannot be read.
     Unreadable(io::Error),
-    /// See [`EngineGone`].
-    EngineGone,
+    /// See [`OutletGone`].
+    OutletGone,
     /// What was said of the file no longer holds.
     Stale,
 }
@@ -61,9 +61,9 @@ impl From<io::Error> for Interrupted {
     }
 }
 
-impl From<EngineGone> for Interrupted {
-    fn from(_: EngineGone) -> Self {
-        Self::EngineGone
+impl From<OutletGone> for Interrupted {
+    fn from(_: OutletGone) -> Self {
+        Self::OutletGone
     }
 }
 
@@ -79,10 +79,12 @@ pub(super) enum Seen {
 /// See the [module's description](self).
 #[derive(Debug)]
 pub(super) struct Tail {
-    pub(super) found: Found,
+    pub(super) found: Arc<Found>,
     reader: TranscriptReader,
     /// What the file looked like when all of it had been read.
     last: Option<Look>,
+    /// What it looked like when reading began.
+    begun: Option<Look>,
     marks: Marks,
     /// Whether the engine holds anything of it.
     said: bool,
@@ -90,16 +92,27 @@ pub(super) struct Tail {
     wants_meta: bool,
 }
 
+/// What another process needs to go on reading a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileState {
+    look: Option<Look>,
+    marks: Marks,
+    /// Up to the last newline: what an unfinished line said is not part of it.
+    pub checkpoint: Checkpoint,
+    /// Everything read, an unfinished line included: what counts if the file has gone.
+    pub counts: FileCounts,
+}
+
 /// What tells, without reading it, that a file has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Stamp {
     identity: FileIdentity,
     size: u64,
     modified: Option<SystemTime>,
 }
 
-/// A file as it was after it had been read.
-#[derive(Clone, Copy, Debug)]
+/// A file as it was when it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Look {
     stamp: Stamp,
     /// Whether an equal stamp will mean that nothing has changed.
@@ -112,14 +125,49 @@ impl Stamp {
     }
 }
 
+impl Look {
+    fn at(metadata: &Metadata) -> Self {
+        let stamp = Stamp::of(metadata);
+        let age = stamp.modified.and_then(|modified| modified.elapsed().ok());
+        Self { stamp, conclusive: age.is_some_and(|age| age > COARSE) }
+    }
+}
+
+impl FileState {
+    /// That of a file of which nothing has been read.
+    pub(crate) fn start(tool: Tool) -> Self {
+        let (look, marks, counts) = (None, Marks::default(), FileCounts::default());
+        Self { look, marks, checkpoint: Checkpoint::start(tool), counts }
+    }
+
+    /// What the file was, should it turn up under another name.
+    pub(super) fn remains(&self) -> Option<(FileIdentity, Marks)> {
+        Some((self.look?.stamp.identity, self.marks))
+    }
+}
+
 impl Tail {
     /// Nothing of the file has been read yet; the engine may hold what a file of this key said before.
-    pub(super) fn new(found: Found, said: bool) -> Self {
+    pub(super) fn new(found: Arc<Found>, said: bool) -> Self {
         Self {
             reader: TranscriptReader::new(found.tool, &found.name),
             last: None,
+            begun: None,
             marks: Marks::default(),
             said,
+            wants_meta: tools::of(found.tool).companion(&found.path).is_some(),
+            found,
+        }
+    }
+
+    /// Goes on where another process stopped; what that one read has been told.
+    pub(super) fn resume(found: Arc<Found>, state: FileState) -> Self {
+        Self {
+            reader: TranscriptReader::resume(&found.name, state.checkpoint),
+            last: state.look,
+            begun: state.look,
+            marks: state.marks,
+            said: true,
             wants_meta: tools::of(found.tool).companion(&found.path).is_some(),
             found,
         }
@@ -129,6 +177,11 @@ impl Tail {
     pub(super) fn is_active(&self) -> bool {
         let age = self.last.and_then(|last| last.stamp.modified?.elapsed().ok());
         age.is_none_or(|age| age < ACTIVE)
+    }
+
+    /// Whether nothing of the file has been read yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.last.is_none()
     }
 
     /// Whether the engine holds anything of the file.
@@ -147,7 +200,7 @@ impl Tail {
     }
 
     /// Reads what is new, and tells the engine.
-    pub(super) fn look(&mut self, out: &Outlet, buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
+    pub(super) fn look(&mut self, out: &dyn Outlet, buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
         let is_first = self.last.is_none();
         let looked = self.look_at_lines(out, buffer);
         if self.wants_meta && (is_first || self.is_active()) && matches!(looked, Ok(Seen::There)) {
@@ -159,7 +212,7 @@ impl Tail {
         }
     }
 
-    fn look_at_lines(&mut self, out: &Outlet, buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
+    fn look_at_lines(&mut self, out: &dyn Outlet, buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
         let metadata = fs::symlink_metadata(&self.found.path)?;
         if !metadata.is_file() {
             return Ok(Seen::Gone);
@@ -169,20 +222,20 @@ impl Tail {
             return Ok(Seen::There);
         }
         let mut file = File::open(&self.found.path)?;
-        let stamp = Stamp::of(&file.metadata()?);
-        let before = match self.bytes_before(&stamp, &mut file)? {
+        let begun = Look::at(&file.metadata()?);
+        let before = match self.bytes_before(&begun.stamp, &mut file)? {
             Some(before) => before,
             None => self.start_over(out)?,
         };
+        self.begun = Some(begun);
         if let Err(interrupted) = self.read_on(before, &mut file, out, buffer) {
             let Interrupted::Stale = interrupted else { return Err(interrupted) };
             let before = self.start_over(out)?;
+            self.begun = Some(begun);
             self.read_on(before, &mut file, out, buffer)?;
         }
         // Taken after reading: if the file changed meanwhile, its size is not the place reached, and we look again.
-        let stamp = Stamp::of(&file.metadata()?);
-        let age = stamp.modified.and_then(|modified| modified.elapsed().ok());
-        self.last = Some(Look { stamp, conclusive: age.is_some_and(|age| age > COARSE) });
+        self.last = Some(Look::at(&file.metadata()?));
         Ok(Seen::There)
     }
 
@@ -196,15 +249,21 @@ impl Tail {
         } else if self.said && self.position() == 0 {
             return Ok(None);
         }
-        self.marks.match_in(file)
+        let before = self.marks.match_in(file)?;
+        // Taken up at the last newline, the marks reach as far as the former process had come.
+        let beyond = usize::try_from(self.marks.reached().saturating_sub(self.position())).unwrap_or(usize::MAX);
+        Ok(before.map(|mut before| {
+            before.truncate(before.len().saturating_sub(beyond));
+            before
+        }))
     }
 
     /// Withdraws everything; at the beginning of the file, no bytes are before it.
-    fn start_over(&mut self, out: &Outlet) -> Result<Vec<u8>, EngineGone> {
+    fn start_over(&mut self, out: &dyn Outlet) -> Result<Vec<u8>, OutletGone> {
         if self.said {
-            out.send(SourceMessage::Retract { path: self.found.key.clone() })?;
+            out.send(SourceMessage::Retract { file: Arc::clone(&self.found) })?;
         }
-        *self = Self::new(self.found.clone(), false);
+        *self = Self::new(Arc::clone(&self.found), false);
         Ok(Vec::new())
     }
 
@@ -213,7 +272,7 @@ impl Tail {
         &mut self,
         mut before: Vec<u8>,
         file: &mut File,
-        out: &Outlet,
+        out: &dyn Outlet,
         buffer: &mut Vec<u8>,
     ) -> Result<(), Interrupted> {
         file.seek(SeekFrom::Start(self.position()))?;
@@ -240,19 +299,20 @@ impl Tail {
                 self.say(records, out)?;
                 read
             }
-            Err(Interrupted::EngineGone | Interrupted::Stale) => read,
+            Err(Interrupted::OutletGone | Interrupted::Stale) => read,
         }
     }
 
-    fn say(&mut self, records: Vec<Record>, out: &Outlet) -> Result<(), EngineGone> {
+    fn say(&mut self, records: Vec<Record>, out: &dyn Outlet) -> Result<(), OutletGone> {
         self.said = true;
-        let path = self.found.key.clone();
         let (rejections, counts) = (self.reader.take_rejections(), self.reader.counts());
-        out.send(SourceMessage::Read { path, records, rejections, counts })
+        let state = FileState { look: self.begun, marks: self.marks, checkpoint: self.reader.checkpoint(), counts };
+        let (file, state) = (Arc::clone(&self.found), Box::new(state));
+        out.send(SourceMessage::Read { file, records, rejections, state })
     }
 
     /// Learns what the file beside it says, if that is there by now and readable; it is written before or after.
-    fn look_at_meta(&mut self, out: &Outlet) -> Result<(), EngineGone> {
+    fn look_at_meta(&mut self, out: &dyn Outlet) -> Result<(), OutletGone> {
         let adapter = tools::of(self.found.tool);
         let Some(path) = adapter.companion(&self.found.path) else { return Ok(()) };
         let mut text = Vec::new();
@@ -272,14 +332,14 @@ impl Tail {
 }
 
 /// Fingerprints of what has been read of a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Marks {
     head: Mark,
     /// Ends at the place reached.
     tail: Mark,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     offset: u64,
     length: usize,
@@ -290,6 +350,11 @@ impl Marks {
     /// If the file holds these bytes at their places, the last of them.
     pub(super) fn match_in(&self, file: &mut File) -> io::Result<Option<Vec<u8>>> {
         Ok(self.head.match_in(file)?.and(self.tail.match_in(file)?))
+    }
+
+    /// How far reading had come.
+    fn reached(&self) -> u64 {
+        self.tail.offset + self.tail.length as u64
     }
 
     /// The place `position` has been reached by reading `bytes`; `before` are the last bytes before it.
@@ -303,9 +368,7 @@ impl Marks {
 
 impl Mark {
     fn of(offset: u64, bytes: &[u8]) -> Self {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(bytes);
-        Self { offset, length: bytes.len(), hash: hasher.finish() }
+        Self { offset, length: bytes.len(), hash: xxh3_64(bytes) }
     }
 
     /// The bytes, if they are in the file.

@@ -3,79 +3,121 @@
 //! Which files to look at comes from the watcher, and from looking around oneself now and then, since watchers miss
 //! things. Looking at a file that has not changed costs one system call, so it is done when in doubt.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::fs::File;
+use std::num::NonZero;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use super::SourceMessage;
 use super::files::{self, Found, Unreadable};
 use super::roots::Root;
-use super::tail::{EngineGone, Interrupted, Marks, Outlet, Seen, Tail};
+use super::tail::{FileState, Interrupted, Marks, Outlet, OutletGone, Seen, Tail};
 use crate::platform::FileIdentity;
 
+/// Fewer files than this are not worth a thread.
+const FILES_PER_WORKER: usize = 16;
+
 /// See the [module's description](self).
-#[derive(Debug)]
-pub(super) struct Transcripts {
+pub(crate) struct Transcripts {
     roots: Vec<Root>,
-    out: Outlet,
+    out: Box<dyn Outlet>,
     tails: BTreeMap<PathBuf, Tail>,
     /// Files that went, by key: should one come back, it starts anew.
-    deleted: HashSet<String>,
+    deleted: HashMap<String, Arc<Found>>,
     /// The same, by what they were: should one turn up elsewhere, it was renamed.
-    moved: HashMap<FileIdentity, (String, Marks)>,
+    moved: HashMap<FileIdentity, (Arc<Found>, Marks)>,
     /// What cannot be read at present, and why.
     unreadable: BTreeMap<PathBuf, String>,
     buffer: Vec<u8>,
 }
 
+impl fmt::Debug for Transcripts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transcripts").field("tails", &self.tails.len()).finish_non_exhaustive()
+    }
+}
+
 impl Transcripts {
     /// Nothing has been read yet.
-    pub(super) fn new(roots: Vec<Root>, out: Outlet) -> Self {
+    pub(crate) fn new(roots: Vec<Root>, out: Box<dyn Outlet>) -> Self {
         Self {
             roots,
             out,
             tails: BTreeMap::new(),
-            deleted: HashSet::new(),
+            deleted: HashMap::new(),
             moved: HashMap::new(),
             unreadable: BTreeMap::new(),
             buffer: Vec::new(),
         }
     }
 
+    /// A former process read this file, and who takes what is read knows what it said.
+    pub(crate) fn resume(&mut self, found: Arc<Found>, state: FileState, archived: bool) {
+        if archived {
+            if let Some((identity, marks)) = state.remains() {
+                self.moved.insert(identity, (Arc::clone(&found), marks));
+            }
+            self.deleted.insert(found.key.clone(), found);
+        } else {
+            self.tails.insert(found.path.clone(), Tail::resume(found, state));
+        }
+    }
+
+    /// Reads the whole file once more for someone who missed part of it. Nobody else is told.
+    pub(crate) fn repeat(&mut self, file: Arc<Found>, out: &dyn Outlet) -> Result<(), OutletGone> {
+        // Said something, so that it begins by withdrawing it. What comes later reaches `out` from the file's own tail.
+        match Tail::new(file, true).look(out, &mut self.buffer) {
+            Err(Interrupted::OutletGone) => Err(OutletGone),
+            Ok(_) | Err(Interrupted::Unreadable(_) | Interrupted::Stale) => Ok(()),
+        }
+    }
+
+    /// All files there are.
+    pub(crate) fn files(&self) -> impl Iterator<Item = Arc<Found>> {
+        self.tails.values().map(|tail| Arc::clone(&tail.found))
+    }
+
     /// How many files there are.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.tails.len()
     }
 
     /// What cannot be read at present: paths and reasons.
-    pub(super) fn unreadable(&self) -> &BTreeMap<PathBuf, String> {
+    pub(crate) fn unreadable(&self) -> &BTreeMap<PathBuf, String> {
         &self.unreadable
     }
 
     /// Looks at everything: files known, and files not known yet.
-    pub(super) fn look_at_everything(&mut self) -> Result<(), EngineGone> {
+    pub(crate) fn look_at_everything(&mut self) -> Result<(), OutletGone> {
         // Known ones first, so that a renamed file is known to be gone when it turns up elsewhere.
         self.look_at_known(|_| true)?;
-        self.unreadable.clear();
+        self.unreadable.retain(|path, _| self.tails.contains_key(path));
+        let mut new = Vec::new();
         for root in self.roots.clone() {
             let mut unreadable = Vec::new();
             let found = files::transcripts(&root, &mut unreadable);
             self.unreadable.extend(unreadable.into_iter().map(|Unreadable { path, error }| (path.into(), error)));
             for found in found {
-                self.look_at_found(found)?;
+                let path = found.path.clone();
+                if self.take_up(found)? {
+                    new.push(path);
+                }
             }
         }
-        Ok(())
+        self.look_at_tails(&new)
     }
 
     /// Looks at the files that changed lately.
-    pub(super) fn look_at_active(&mut self) -> Result<(), EngineGone> {
+    pub(crate) fn look_at_active(&mut self) -> Result<(), OutletGone> {
         self.look_at_known(Tail::is_active)
     }
 
     /// Looks at what may have changed: files, directories, and things that are no longer there.
-    pub(super) fn look_at(&mut self, paths: impl IntoIterator<Item = PathBuf> + Clone) -> Result<(), EngineGone> {
+    pub(crate) fn look_at(&mut self, paths: impl IntoIterator<Item = PathBuf> + Clone) -> Result<(), OutletGone> {
         for path in paths.clone() {
             for path in self.known_below(&path) {
                 self.look_at_tail(&path)?;
@@ -94,10 +136,45 @@ impl Transcripts {
         Ok(())
     }
 
-    fn look_at_known(&mut self, which: impl Fn(&Tail) -> bool) -> Result<(), EngineGone> {
+    fn look_at_known(&mut self, which: impl Fn(&Tail) -> bool) -> Result<(), OutletGone> {
         let paths: Vec<PathBuf> =
             self.tails.iter().filter(|(_, tail)| which(tail)).map(|(path, _)| path.clone()).collect();
-        paths.iter().try_for_each(|path| self.look_at_tail(path))
+        self.look_at_tails(&paths)
+    }
+
+    /// Looks at several files, on all processors if there are many.
+    fn look_at_tails(&mut self, paths: &[PathBuf]) -> Result<(), OutletGone> {
+        let workers = thread::available_parallelism().map_or(1, NonZero::get).min(paths.len() / FILES_PER_WORKER);
+        if workers < 2 {
+            return paths.iter().try_for_each(|path| self.look_at_tail(path));
+        }
+        // Largest first, so that no worker is left with a large one in the end; taken from the back.
+        let mut queue: Vec<(PathBuf, Tail)> = paths.iter().filter_map(|path| self.tails.remove_entry(path)).collect();
+        queue.sort_by_cached_key(
+            |(path, tail)| if tail.is_new() { path.metadata().map_or(0, |data| data.len()) } else { 0 },
+        );
+        let queue = Mutex::new(queue);
+        let looked = Mutex::new(Vec::with_capacity(paths.len()));
+        let work = || {
+            let mut buffer = Vec::new();
+            // A worker that panicked took its file with it; the others go on.
+            while let Some((path, mut tail)) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+                let seen = tail.look(&*self.out, &mut buffer);
+                let gone = matches!(seen, Err(Interrupted::OutletGone));
+                looked.lock().unwrap_or_else(PoisonError::into_inner).push((path, tail, seen));
+                if gone {
+                    break;
+                }
+            }
+        };
+        thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+        let looked = looked.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = Vec::with_capacity(looked.len());
+        for (path, tail, outcome) in looked {
+            self.tails.insert(path.clone(), tail);
+            seen.push((path, outcome));
+        }
+        seen.into_iter().try_for_each(|(path, outcome)| self.take_outcome(&path, outcome))
     }
 
     /// Known files at this path or, if it was a directory, below it.
@@ -106,27 +183,41 @@ impl Transcripts {
         from.map(|(known, _)| known).take_while(|known| known.starts_with(path)).cloned().collect()
     }
 
-    fn look_at_found(&mut self, found: Found) -> Result<(), EngineGone> {
+    fn look_at_found(&mut self, found: Found) -> Result<(), OutletGone> {
         let path = found.path.clone();
-        if !self.tails.contains_key(&path) {
-            if let Some(key) = self.former_name(&path) {
-                self.withdraw(key)?;
-            }
-            let came_back = self.deleted.contains(&found.key);
-            self.tails.insert(path.clone(), Tail::new(found, came_back));
-        }
+        self.take_up(found)?;
         self.look_at_tail(&path)
     }
 
-    fn look_at_tail(&mut self, path: &Path) -> Result<(), EngineGone> {
+    /// Makes the file a known one; whether it was not.
+    fn take_up(&mut self, found: Found) -> Result<bool, OutletGone> {
+        if self.tails.contains_key(&found.path) {
+            return Ok(false);
+        }
+        if let Some(former) = self.former_name(&found.path) {
+            self.withdraw(former)?;
+        }
+        let came_back = self.deleted.contains_key(&found.key);
+        self.tails.insert(found.path.clone(), Tail::new(Arc::new(found), came_back));
+        Ok(true)
+    }
+
+    fn look_at_tail(&mut self, path: &Path) -> Result<(), OutletGone> {
         let Some(tail) = self.tails.get_mut(path) else { return Ok(()) };
-        match tail.look(&self.out, &mut self.buffer) {
+        let outcome = tail.look(&*self.out, &mut self.buffer);
+        self.take_outcome(path, outcome)
+    }
+
+    fn take_outcome(&mut self, path: &Path, outcome: Result<Seen, Interrupted>) -> Result<(), OutletGone> {
+        match outcome {
             Ok(Seen::There) => {
                 self.unreadable.remove(path);
-                self.deleted.remove(&tail.found.key);
+                if let Some(tail) = self.tails.get(path) {
+                    self.deleted.remove(&tail.found.key);
+                }
             }
             Ok(Seen::Gone) => self.forget(path)?,
-            Err(Interrupted::EngineGone) => return Err(EngineGone),
+            Err(Interrupted::OutletGone) => return Err(OutletGone),
             Err(Interrupted::Unreadable(error)) => {
                 self.unreadable.insert(path.to_owned(), error.to_string());
             }
@@ -136,35 +227,35 @@ impl Transcripts {
         Ok(())
     }
 
-    fn forget(&mut self, path: &Path) -> Result<(), EngineGone> {
+    fn forget(&mut self, path: &Path) -> Result<(), OutletGone> {
         self.unreadable.remove(path);
         let Some(tail) = self.tails.remove(path).filter(Tail::has_said_something) else { return Ok(()) };
         let remains = tail.remains();
-        let key = tail.found.key;
+        let found = tail.found;
         if let Some((identity, marks)) = remains {
             // It has been read under its new name already, or another link to it remains.
             if self.tails.values().any(|other| other.is_same(identity, &marks)) {
-                return self.withdraw(key);
+                return self.withdraw(found);
             }
-            self.moved.insert(identity, (key.clone(), marks));
+            self.moved.insert(identity, (Arc::clone(&found), marks));
         }
-        self.deleted.insert(key.clone());
-        self.out.send(SourceMessage::Archive { path: key })
+        self.deleted.insert(found.key.clone(), Arc::clone(&found));
+        self.out.send(SourceMessage::Archive { file: found })
     }
 
     /// The file is known under another name: what it said under this one goes.
-    fn withdraw(&mut self, key: String) -> Result<(), EngineGone> {
-        self.deleted.insert(key.clone());
-        self.out.send(SourceMessage::Retract { path: key.clone() })?;
-        self.out.send(SourceMessage::Archive { path: key })
+    fn withdraw(&mut self, found: Arc<Found>) -> Result<(), OutletGone> {
+        self.deleted.insert(found.key.clone(), Arc::clone(&found));
+        self.out.send(SourceMessage::Retract { file: Arc::clone(&found) })?;
+        self.out.send(SourceMessage::Archive { file: found })
     }
 
-    /// The key of the deleted file that is now at `path`, if there is one.
-    fn former_name(&mut self, path: &Path) -> Option<String> {
+    /// The deleted file that is now at `path`, if there is one.
+    fn former_name(&mut self, path: &Path) -> Option<Arc<Found>> {
         let identity = FileIdentity::of(&path.symlink_metadata().ok()?);
-        let (key, marks) = self.moved.remove(&identity)?;
+        let (found, marks) = self.moved.remove(&identity)?;
         // Numbers are given out again: the contents decide.
         let bytes = marks.match_in(&mut File::open(path).ok()?).ok()?;
-        (bytes.is_some() && self.deleted.contains(&key)).then_some(key)
+        (bytes.is_some() && self.deleted.contains_key(&found.key)).then_some(found)
     }
 }

@@ -50,7 +50,7 @@ impl TestDashboard {
     /// The transcripts below `dir`.
     pub async fn live(dir: &Path) -> Self {
         let roots = roots::find(&Given::new(&[dir.to_owned()], None), &Surroundings::default());
-        Self::start(Source::Live { roots, plan: None }, None).await
+        Self::start(Source::Live { roots, plan: None, history: None }, None).await
     }
 
     pub async fn start(source: Source, token: Option<&str>) -> Self {

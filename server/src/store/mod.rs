@@ -1,0 +1,241 @@
+//! Durable history: what transcripts said, kept after the assistant deletes them.
+//!
+//! One SQLite file in the data directory. Only `dashboard start` writes, and of several only the one that holds the
+//! lock; within it, one thread ([`writer`]). It keeps what each file *claims*, with the place up to which the file was
+//! read, and leaves it to the core's ledger which claims count: so the store and a fresh read can only agree. At start
+//! the claims are handed to the engine as if they had just been read ([`load`]), and reading goes on from there.
+//!
+//! The store is never in the way of the figures: if it fails, they go on from the files, health says what is missing,
+//! and when it works again it asks for what it missed.
+
+mod codes;
+mod load;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use dashboard_core::record::{Record, Rejection};
+use dashboard_core::time::Timestamp;
+
+use crate::health::DashboardHealth;
+use crate::platform;
+use crate::source::SourceMessage;
+use crate::source::files::Found;
+use crate::source::roots::Root;
+use crate::source::tail::{FileState, Outlet, OutletGone};
+
+pub use load::{LoadError, Reader};
+
+/// The database's name in the data directory.
+const DATABASE: &str = "history.sqlite";
+/// The file that the dashboard which may write holds locked.
+const LOCK: &str = "dashboard.lock";
+
+/// A file as the store knows it.
+#[derive(Debug)]
+pub struct Stored {
+    /// The file.
+    pub found: Found,
+    /// Where reading goes on.
+    pub state: FileState,
+    /// Whether it was deleted.
+    pub archived: bool,
+    /// What it said.
+    pub records: Vec<Record>,
+    /// Its refused lines.
+    pub rejections: Vec<Rejection>,
+}
+
+/// Why there is no store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another dashboard writes there.
+    #[error("another dashboard uses {}: open that one, stop it, or give this one its own --data-dir", .0.display())]
+    Locked(PathBuf),
+    /// A later version of the dashboard has written there.
+    #[error("{} was written by a later dashboard (schema {found}, this one knows {known}): update, or use another --data-dir", path.display())]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its schema's version.
+        found: i64,
+        /// The newest one known.
+        known: i64,
+    },
+    /// The directory or the lock cannot be had.
+    #[error("cannot use {}: {error}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// SQLite refuses.
+    #[error("cannot open {}: {error}", path.display())]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        error: rusqlite::Error,
+    },
+}
+
+/// The usual place of the store, if the platform has one.
+pub fn usual_dir() -> Option<PathBuf> {
+    Some(directories::ProjectDirs::from("", "", "dashboard")?.data_dir().to_owned())
+}
+
+/// The database in this data directory.
+pub fn database(dir: &Path) -> PathBuf {
+    dir.join(DATABASE)
+}
+
+/// The only dashboard that may write here, as long as this lives.
+#[derive(Debug)]
+struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    fn take(dir: &Path) -> Result<Self, StoreError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |error| StoreError::Directory { path, error }
+        };
+        platform::create_private_dir(dir).map_err(failed(dir))?;
+        let path = dir.join(LOCK);
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Locked(dir.to_owned())),
+            Err(TryLockError::Error(error)) => Err(failed(&path)(error)),
+        }
+    }
+}
+
+/// A running store: ends, with everything written, when it and all inlets are dropped.
+#[derive(Debug)]
+pub struct Store {
+    inlet: StoreInlet,
+    writer: JoinHandle<()>,
+}
+
+impl Store {
+    /// Opens the store in `dir`, making it if need be. Of deleted files, what is older than `keep_since` goes.
+    ///
+    /// # Errors
+    /// If the directory cannot be used or belongs to another dashboard.
+    pub fn open(dir: &Path, keep_since: Option<Timestamp>, health: DashboardHealth) -> Result<Self, StoreError> {
+        let lock = Lock::take(dir)?;
+        let wanted = Arc::<Mutex<Wanted>>::default();
+        let (sender, writer) = writer::spawn(database(dir), lock, keep_since, Arc::clone(&wanted), health)?;
+        Ok(Self { inlet: StoreInlet { sender, database: database(dir).into(), wanted }, writer })
+    }
+
+    /// What feeds it.
+    pub fn inlet(&self) -> StoreInlet {
+        self.inlet.clone()
+    }
+
+    /// Waits until everything sent has been written; all inlets must have been dropped.
+    pub fn close(self) {
+        drop(self.inlet);
+        if self.writer.join().is_err() {
+            tracing::error!("the store's writer ended abnormally");
+        }
+    }
+}
+
+/// Takes what is read, in order. While the writer has enough to do, it waits.
+#[derive(Clone, Debug)]
+pub struct StoreInlet {
+    sender: SyncSender<ToWriter>,
+    database: Arc<Path>,
+    wanted: Arc<Mutex<Wanted>>,
+}
+
+/// What the writer missed and asks for.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// These files.
+    pub files: BTreeSet<Arc<Found>>,
+    /// All files there are.
+    pub everything: bool,
+}
+
+/// What the writer is told.
+#[derive(Debug)]
+enum ToWriter {
+    /// Something was read.
+    Said(SourceMessage),
+    /// The database cannot be read.
+    Damaged(String),
+}
+
+impl StoreInlet {
+    /// Takes a copy of what is said of a file.
+    pub fn send(&self, message: &SourceMessage) {
+        match message {
+            SourceMessage::Read { .. } | SourceMessage::Retract { .. } | SourceMessage::Archive { .. } => {
+                self.tell(ToWriter::Said(message.clone()));
+            }
+            SourceMessage::Presence(_) | SourceMessage::Failure(_) | SourceMessage::HistoryRead => {}
+        }
+    }
+
+    /// Gives out, file by file, what the store holds of these roots' files. What cannot be read is left out: it will be
+    /// read from the files.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub fn load(&self, roots: &[Root], take: impl FnMut(Stored) -> Result<(), OutletGone>) -> Result<(), OutletGone> {
+        match Reader::open(&self.database).and_then(|reader| reader.load(roots, take)) {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.tell(ToWriter::Damaged(error.to_string()));
+                Ok(())
+            }
+        }
+    }
+
+    /// The files of which the store missed something; they are to be repeated from the beginning.
+    pub fn take_wanted(&self) -> Wanted {
+        std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tell(&self, message: ToWriter) {
+        // It ends only with the process; if it has failed, health has said so and the figures go on without it.
+        let _ = self.sender.send(message);
+    }
+}
+
+impl Outlet for StoreInlet {
+    fn send(&self, message: SourceMessage) -> Result<(), OutletGone> {
+        self.tell(ToWriter::Said(message));
+        Ok(())
+    }
+}
+
+/// Puts a damaged database aside, where a person can look at it. Where it went.
+fn set_aside(database: &Path, now: Timestamp) -> io::Result<PathBuf> {
+    let aside = database.with_extension(format!("damaged-{}.sqlite", now.unix_ms()));
+    for ending in ["-wal", "-shm"] {
+        let mut name = database.as_os_str().to_owned();
+        name.push(ending);
+        // There is none after a clean end.
+        let _ = fs::remove_file(name);
+    }
+    fs::rename(database, &aside)?;
+    Ok(aside)
+}

@@ -1,0 +1,364 @@
+//! The store beside a fresh read: whatever happens to the files, and however often the dashboard is restarted, what it
+//! recalls and goes on from must come to the same as reading everything anew.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use dashboard_core::ledger::{Ledger, Scope};
+use dashboard_core::record::{FileCounts, Record, Rejection, Tool};
+use dashboard_core::transcript::TranscriptReader;
+use dashboard_core::units::TokenUsage;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::source::transcripts::Transcripts;
+
+const NAMES: [&str; 4] =
+    ["projects/p/a.jsonl", "projects/p/b.jsonl", "projects/p/s/subagents/agent-c.jsonl", "projects/q/d.jsonl"];
+
+/// What the figures come to.
+#[derive(Clone, Debug, PartialEq)]
+struct Figures {
+    usage: TokenUsage,
+    responses: usize,
+    counts: FileCounts,
+    rejections: Vec<(String, u64)>,
+}
+
+fn figures(ledger: &Ledger, scope: Scope) -> Figures {
+    let mut usage = TokenUsage::default();
+    let mut responses = 0;
+    for response in ledger.responses(scope) {
+        usage += response.usage;
+        responses += 1;
+    }
+    let place = |rejection: &Rejection| (rejection.file.clone(), rejection.byte_offset);
+    let mut rejections: Vec<_> = ledger.rejections().map(place).collect();
+    rejections.sort();
+    Figures { usage, responses, counts: ledger.counts(scope), rejections }
+}
+
+/// The figures of these files, read anew; each with whether it still is on the disk.
+fn fresh(files: &BTreeMap<&str, (Vec<u8>, bool)>, scope: Scope) -> Figures {
+    let mut ledger = Ledger::default();
+    for (name, (bytes, present)) in files {
+        let file = ledger.file(Tool::ClaudeCode, name);
+        let mut reader = TranscriptReader::new(Tool::ClaudeCode, name);
+        let mut claim = |record| {
+            if let Record::Usage(usage) = record {
+                ledger.claim(file, &usage, &mut |_| {});
+            }
+        };
+        let _ = reader.read(bytes, &mut claim);
+        let _ = reader.finish(&mut claim);
+        ledger.set_counts(file, reader.counts());
+        reader.take_rejections().into_iter().for_each(|rejection| ledger.reject(file, rejection));
+        if !present {
+            ledger.archive(file);
+        }
+    }
+    figures(&ledger, scope)
+}
+
+/// The engine, as far as the ledger is concerned.
+#[derive(Clone, Default)]
+struct Engine(Arc<Mutex<Ledger>>);
+
+impl Engine {
+    fn take(&self, message: SourceMessage) {
+        let mut ledger = self.0.lock().unwrap();
+        match message {
+            SourceMessage::Read { file, records, rejections, state } => {
+                let file = ledger.file(file.tool, &file.key);
+                for record in records {
+                    if let Record::Usage(usage) = record {
+                        ledger.claim(file, &usage, &mut |_| {});
+                    }
+                }
+                rejections.into_iter().for_each(|rejection| ledger.reject(file, rejection));
+                ledger.set_counts(file, state.counts);
+            }
+            SourceMessage::Retract { file } => {
+                let file = ledger.file(file.tool, &file.key);
+                ledger.retract(file, &mut |_| {});
+            }
+            SourceMessage::Archive { file } => {
+                let file = ledger.file(file.tool, &file.key);
+                ledger.archive(file);
+            }
+            _ => {}
+        }
+    }
+
+    fn figures(&self, scope: Scope) -> Figures {
+        figures(&self.0.lock().unwrap(), scope)
+    }
+}
+
+struct Recipients(Engine, StoreInlet);
+
+impl Outlet for Recipients {
+    fn send(&self, message: SourceMessage) -> Result<(), OutletGone> {
+        self.1.send(&message);
+        self.0.take(message);
+        Ok(())
+    }
+}
+
+/// A dashboard without its page.
+struct Dashboard {
+    engine: Engine,
+    transcripts: Transcripts,
+    store: Store,
+}
+
+impl Dashboard {
+    fn start(home: &Path) -> Self {
+        let roots = [Root { tool: Tool::ClaudeCode, dir: home.join("claude"), label: String::new() }];
+        let store = Store::open(&home.join("data"), None, DashboardHealth::default()).unwrap();
+        let engine = Engine::default();
+        let out = Recipients(engine.clone(), store.inlet());
+        let mut transcripts = Transcripts::new(roots.to_vec(), Box::new(out));
+        let loaded = store.inlet().load(&roots, |Stored { found, state, archived, records, rejections }| {
+            let file = Arc::new(found);
+            transcripts.resume(Arc::clone(&file), state.clone(), archived);
+            engine.take(SourceMessage::Read { file: Arc::clone(&file), records, rejections, state: Box::new(state) });
+            if archived {
+                engine.take(SourceMessage::Archive { file });
+            }
+            Ok(())
+        });
+        loaded.unwrap();
+        Self { engine, transcripts, store }
+    }
+
+    fn stop(self) {
+        drop(self.transcripts);
+        self.store.close();
+    }
+}
+
+/// What may happen to a file, or to the dashboard.
+#[derive(Clone, Debug)]
+enum Step {
+    Append(usize, String),
+    Truncate(usize, prop::sample::Index),
+    Rewrite(usize, String),
+    Replace(usize, String),
+    Prepend(usize, String),
+    Delete(usize),
+    Rename(usize, usize),
+    Look,
+    Restart,
+}
+
+fn line(id: u64, output: u64, sidechain: bool) -> String {
+    format!(
+        r#"{{"type":"assistant","isSidechain":{sidechain},"requestId":"r{}","message":{{"id":"m{id}","model":"m","usage":{{"output_tokens":{output}}}}}}}"#,
+        id % 3
+    )
+}
+
+/// Whole lines, mostly; now and then a damaged, unfinished or spliced one.
+fn text() -> impl Strategy<Value = String> {
+    let whole = (0u64..12, 0u64..100, any::<bool>()).prop_map(|(id, output, side)| line(id, output, side) + "\n");
+    let cut = (0u64..12, 5usize..60).prop_map(|(id, at)| line(id, 7, false)[..at].to_owned());
+    let open = (0u64..12, 0u64..100).prop_map(|(id, output)| line(id, output, false));
+    prop_oneof![
+        6 => prop::collection::vec(whole, 1..4).prop_map(|lines| lines.concat()),
+        1 => cut,
+        2 => open,
+        1 => Just("\n".to_owned()),
+        1 => Just("garbage\n\0\0".to_owned()),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let file = || 0..NAMES.len();
+    prop_oneof![
+        6 => (file(), text()).prop_map(|(file, text)| Step::Append(file, text)),
+        1 => (file(), any::<prop::sample::Index>()).prop_map(|(file, at)| Step::Truncate(file, at)),
+        1 => (file(), text()).prop_map(|(file, text)| Step::Rewrite(file, text)),
+        1 => (file(), text()).prop_map(|(file, text)| Step::Replace(file, text)),
+        1 => (file(), text()).prop_map(|(file, text)| Step::Prepend(file, text)),
+        1 => file().prop_map(Step::Delete),
+        1 => (file(), file()).prop_map(|(from, to)| Step::Rename(from, to)),
+        4 => Just(Step::Look),
+        2 => Just(Step::Restart),
+    ]
+}
+
+/// Files, the dashboard following them, and what it should know.
+struct World {
+    home: TempDir,
+    dashboard: Option<Dashboard>,
+    /// By name: what was in the file when it was last looked at, and whether it was there.
+    known: BTreeMap<&'static str, (Vec<u8>, bool)>,
+    /// Whether a file that appeared may be one that went, which only its fingerprints can tell.
+    renamed: bool,
+}
+
+impl World {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let dashboard = Some(Dashboard::start(home.path()));
+        Self { home, dashboard, known: BTreeMap::new(), renamed: false }
+    }
+
+    fn do_step(&mut self, step: &Step) {
+        let path = |file: usize| self.home.path().join("claude").join(NAMES[file]);
+        let write = |file: usize, bytes: &[u8]| {
+            fs::create_dir_all(path(file).parent().unwrap()).unwrap();
+            fs::write(path(file), bytes).unwrap();
+        };
+        match step {
+            Step::Append(file, text) => {
+                fs::create_dir_all(path(*file).parent().unwrap()).unwrap();
+                let mut open = OpenOptions::new().create(true).append(true).open(path(*file)).unwrap();
+                open.write_all(text.as_bytes()).unwrap();
+            }
+            Step::Truncate(file, at) => {
+                if let Ok(open) = OpenOptions::new().write(true).open(path(*file)) {
+                    let length = open.metadata().unwrap().len();
+                    open.set_len(at.index(usize::try_from(length).unwrap() + 1) as u64).unwrap();
+                }
+            }
+            Step::Rewrite(file, text) => write(*file, text.as_bytes()),
+            Step::Replace(file, text) => {
+                if path(*file).exists() {
+                    let other = path(*file).with_extension("tmp");
+                    fs::write(&other, text.repeat(2)).unwrap();
+                    fs::rename(other, path(*file)).unwrap();
+                }
+            }
+            Step::Prepend(file, text) => {
+                let old = fs::read(path(*file)).unwrap_or_default();
+                write(*file, &[text.as_bytes(), &old].concat());
+            }
+            Step::Delete(file) => drop(fs::remove_file(path(*file))),
+            Step::Rename(from, to) => {
+                if from != to && path(*from).exists() {
+                    fs::create_dir_all(path(*to).parent().unwrap()).unwrap();
+                    fs::rename(path(*from), path(*to)).unwrap();
+                    self.renamed = true;
+                }
+            }
+            Step::Look => self.look(),
+            Step::Restart => {
+                self.dashboard.take().unwrap().stop();
+                self.dashboard = Some(Dashboard::start(self.home.path()));
+                self.look();
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let dashboard = self.dashboard.as_mut().unwrap();
+        dashboard.transcripts.look_at_everything().unwrap();
+        for name in NAMES {
+            match fs::read(self.home.path().join("claude").join(name)) {
+                Ok(bytes) => {
+                    let is_new = self.known.get(name).is_none_or(|known| !known.1);
+                    let gone = |known: &(Vec<u8>, bool)| !known.1 && bytes.starts_with(&known.0);
+                    self.renamed |= is_new && self.known.values().any(gone);
+                    self.known.insert(name, (bytes, true));
+                }
+                Err(_) => drop(self.known.get_mut(name).map(|known| known.1 = false)),
+            }
+        }
+    }
+
+    /// Of present files, everything must be equal; with deleted ones, what counts. A renamed file stands under both
+    /// names in `known`, and later takes back what it said under its first one: that bounds what counts.
+    fn check(&self) {
+        let engine = &self.dashboard.as_ref().unwrap().engine;
+        let present = self.known.iter().filter(|(_, (_, present))| *present);
+        let present = present.map(|(name, known)| (*name, known.clone())).collect();
+        let found = engine.figures(Scope::OnDisk);
+        let expected = fresh(&present, Scope::OnDisk);
+        assert_eq!(
+            (&found.usage, found.responses, found.counts),
+            (&expected.usage, expected.responses, expected.counts)
+        );
+        let (all, most) = (engine.figures(Scope::All), fresh(&self.known, Scope::All));
+        if self.renamed {
+            assert!((found.responses..=most.responses).contains(&all.responses));
+        } else {
+            assert_eq!((all.usage, all.responses), (most.usage, most.responses));
+        }
+    }
+}
+
+fn sequences() -> u32 {
+    std::env::var("STORE_SEQUENCES").ok().and_then(|count| count.parse().ok()).unwrap_or(150)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(sequences()) })]
+
+    #[test]
+    fn whatever_happens_the_figures_are_those_of_a_fresh_read(steps in prop::collection::vec(step(), 1..24)) {
+        let mut world = World::new();
+        for step in steps {
+            world.do_step(&step);
+            if matches!(step, Step::Look | Step::Restart) {
+                world.check();
+            }
+        }
+        world.do_step(&Step::Restart);
+        world.check();
+        world.dashboard.take().unwrap().stop();
+    }
+}
+
+#[test]
+fn only_one_dashboard_may_write() {
+    let home = tempfile::tempdir().unwrap();
+    let first = Store::open(home.path(), None, DashboardHealth::default()).unwrap();
+    let second = Store::open(home.path(), None, DashboardHealth::default());
+    assert!(matches!(second, Err(StoreError::Locked(_))));
+    first.close();
+    Store::open(home.path(), None, DashboardHealth::default()).unwrap().close();
+}
+
+#[test]
+fn a_damaged_database_is_put_aside_and_begun_anew_from_the_files() {
+    let mut world = World::new();
+    world.do_step(&Step::Append(0, line(1, 5, false) + "\n"));
+    world.do_step(&Step::Restart);
+    world.dashboard.take().unwrap().stop();
+    fs::write(database(&world.home.path().join("data")), b"this is no database, whatever its name says").unwrap();
+    world.dashboard = Some(Dashboard::start(world.home.path()));
+    world.do_step(&Step::Look);
+    world.check();
+    world.do_step(&Step::Restart);
+    world.check();
+    let aside = fs::read_dir(world.home.path().join("data")).unwrap();
+    let aside = aside.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains("damaged"));
+    assert_eq!(aside.count(), 1);
+}
+
+#[test]
+fn the_view_of_responses_agrees_with_the_ledger() {
+    let mut world = World::new();
+    for (file, id, output, side) in
+        [(0, 1, 3, false), (0, 1, 9, false), (1, 1, 50, true), (2, 2, 4, true), (1, 2, 4, true), (3, 5, 1, false)]
+    {
+        world.do_step(&Step::Append(file, line(id, output, side) + "\n"));
+        world.do_step(&Step::Look);
+    }
+    world.do_step(&Step::Delete(3));
+    world.do_step(&Step::Restart);
+    world.check();
+    let connection = schema::open_to_read(&database(&world.home.path().join("data"))).unwrap();
+    let sums = connection
+        .query_row("SELECT count(*), sum(output) FROM responses", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    let expected = world.dashboard.as_ref().unwrap().engine.figures(Scope::All);
+    assert_eq!(sums, (expected.responses as i64, expected.usage.output.0.cast_signed()));
+}
