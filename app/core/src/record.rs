@@ -242,7 +242,7 @@ pub struct ApiError {
 /// A session's use so far by the tool's own account: to be set beside ours, never added to it.
 ///
 /// It also counts requests that leave no line in a transcript, and is as old as the tool's last word.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCost {
     /// The session.
     pub session: SessionId,
@@ -255,7 +255,7 @@ pub struct ToolCost {
 }
 
 /// A session's use of one model by the tool's own account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolModelCost {
     /// The model; unlike elsewhere in transcripts, with a `[1m]` suffix where it has the large window.
     pub model: ModelId,

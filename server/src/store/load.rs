@@ -151,6 +151,7 @@ impl OneFile<'_> {
         self.appearances(out)?;
         self.compactions_and_claims(reached, out)?;
         self.context_fills(out)?;
+        self.tool_costs(out)?;
         self.limit_reports(out)
     }
 
@@ -272,6 +273,17 @@ impl OneFile<'_> {
                 used: tokens(row, 3)?,
                 window: tokens(row, 4)?,
             }));
+        }
+        Ok(())
+    }
+
+    fn tool_costs(&self, out: &mut Vec<Record>) -> Result<(), LoadError> {
+        let mut statement = self.connection.prepare_cached("SELECT account FROM tool_costs WHERE file = ?1")?;
+        let mut rows = statement.query([self.id])?;
+        while let Some(row) = rows.next()? {
+            let account = serde_json::from_str(row.get_ref(0)?.as_str().unwrap_or_default());
+            let account = account.map_err(|error| LoadError::Content(format!("a tool's account: {error}")))?;
+            out.push(Record::ToolCost(Box::new(account)));
         }
         Ok(())
     }

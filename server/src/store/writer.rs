@@ -21,6 +21,7 @@ use dashboard_core::record::{Record, Rejection, SessionMeta, UsageRecord};
 use dashboard_core::time::Timestamp;
 use dashboard_core::units::Tokens;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use serde::Serialize;
 
 use super::codes::Code;
 use super::{Lock, StoreError, ToWriter, Wanted, schema, set_aside};
@@ -350,6 +351,10 @@ fn count(tokens: Tokens) -> i64 {
     tokens.0.cast_signed()
 }
 
+fn json(value: &impl Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
 impl Rows<'_> {
     fn name(&mut self, text: &str) -> rusqlite::Result<i64> {
         if let Some(&id) = self.names.get(text) {
@@ -408,8 +413,7 @@ impl Rows<'_> {
             self.forget_unfinished(id)?;
         }
         let reached = state.checkpoint.counts.bytes;
-        let state =
-            serde_json::to_string(state).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        let state = json(state)?;
         self.transaction
             .prepare_cached("UPDATE files SET reached = ?2, state = ?3, archived_at = NULL WHERE id = ?1")?
             .execute(params![id, reached.cast_signed(), state])?;
@@ -542,6 +546,13 @@ impl Rows<'_> {
                     .execute(params![file, session, ms(fill.at), model, count(fill.used), count(fill.window)])?;
                 Ok(())
             }
+            Record::ToolCost(cost) => {
+                let session = self.name(cost.session.as_str())?;
+                self.transaction
+                    .prepare_cached("INSERT OR REPLACE INTO tool_costs (file, session, account) VALUES (?1, ?2, ?3)")?
+                    .execute(params![file, session, json(cost)?])?;
+                Ok(())
+            }
             // Errors are told when they happen and are no history; lineage is part of the file's state; claims are not
             // written one by one.
             Record::ApiError(_) | Record::Lineage(_) | Record::Usage(_) => Ok(()),
@@ -571,12 +582,19 @@ impl Rows<'_> {
 
     fn retract(&mut self, file: &Arc<Found>) -> rusqlite::Result<()> {
         let id = self.file(file)?;
-        for table in ["claims", "appearances", "agent_links", "compactions", "context_fills", "limit_reports", "audit"]
-        {
+        for table in [
+            "claims",
+            "appearances",
+            "agent_links",
+            "compactions",
+            "context_fills",
+            "tool_costs",
+            "limit_reports",
+            "audit",
+        ] {
             self.transaction.prepare_cached(&format!("DELETE FROM {table} WHERE file = ?1"))?.execute([id])?;
         }
-        let empty = serde_json::to_string(&FileState::start(file.tool))
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        let empty = json(&FileState::start(file.tool))?;
         self.transaction
             .prepare_cached("UPDATE files SET reached = 0, state = ?2 WHERE id = ?1")?
             .execute(params![id, empty])?;

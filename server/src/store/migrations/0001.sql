@@ -83,6 +83,14 @@ CREATE TABLE context_fills (
     PRIMARY KEY (file, session)
 ) STRICT, WITHOUT ROWID;
 
+-- The tool's own account of a session, the newest: what ours is compared with.
+CREATE TABLE tool_costs (
+    file    INTEGER NOT NULL REFERENCES files (id),
+    session INTEGER NOT NULL REFERENCES names (id),
+    account TEXT NOT NULL,                   -- JSON
+    PRIMARY KEY (file, session)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE limit_reports (
     file         INTEGER NOT NULL REFERENCES files (id),
     at           INTEGER NOT NULL,
