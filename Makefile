@@ -85,6 +85,21 @@ test-all: test page-tools cargo-deny chromium ## Run all tests there are, in WAS
 bench: build chromium ## Measure: time from a written line to changed pixels (prints, never gates)
 	playwright test --config end2end/latency.config.ts
 
+# The coverage that libFuzzer steers by is a pass of LLVM: no nightly compiler and no cargo-fuzz are needed.
+coverage := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table \
+	trace-compares) -Ccodegen-units=1 --cfg fuzzing
+fuzz_target := x86_64-unknown-linux-gnu
+MINUTES ?= 10
+
+.PHONY: fuzz
+fuzz: ## Fuzz each parser for MINUTES=10, keeping what was found interesting in fuzz/corpus (Linux)
+	cd fuzz && RUSTFLAGS='$(coverage)' cargo build --release --locked --target $(fuzz_target)
+	cd fuzz && for parser in claude codex; do \
+		mkdir -p corpus/$$parser artifacts && target/$(fuzz_target)/release/$$parser corpus/$$parser seeds/$$parser \
+			-max_total_time=$$(( $(MINUTES) * 60 )) -max_len=8192 -rss_limit_mb=512 -print_final_stats=1 \
+			-artifact_prefix=artifacts/$$parser- || exit; \
+	done
+
 # ---- The binary and the two builds of the page inside it -----------------------------------------------------------
 
 $(binary): $(demo_site) $(live_site) $(call sources,server)
