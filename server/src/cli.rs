@@ -36,7 +36,7 @@ Examples:
   dashboard                                   show this machine's sessions at http://localhost:3001
   dashboard start --plan max5 --port 4000     with a plan's limits, on another port
   dashboard start --simulation --speed 60     with made-up sessions, an hour a minute
-  dashboard report totals --json              print totals over all transcripts
+  dashboard report daily --since 7d           print the last week, day by day
   dashboard doctor                            say what is there and what to do about the rest
 
 Every option also as DASHBOARD_<OPTION> (DASHBOARD_PORT=4000) and in config.toml (port = 4000).";
@@ -144,7 +144,11 @@ impl Cli {
         }
         let mut arguments: Vec<OsString> = arguments.into_iter().collect();
         if implies_start(&arguments) {
-            arguments.insert(1.min(arguments.len()), "start".into());
+            match named_command(&command, &arguments) {
+                // Options may come before the command they belong to.
+                Some(index) => arguments[1..=index].rotate_right(1),
+                None => arguments.insert(1.min(arguments.len()), "start".into()),
+            }
         }
         let matches = command.get_matches_from(arguments);
         Self::from_arg_matches(&matches).map_err(|error| error.exit())
@@ -157,6 +161,22 @@ fn implies_start(arguments: &[OsString]) -> bool {
         Some(first) => first.starts_with('-') && !["-h", "--help", "-V", "--version"].contains(&first),
         None => arguments.len() < 2,
     }
+}
+
+/// Where the name of a command stands among the arguments; the value of an option is none.
+fn named_command(command: &Command, arguments: &[OsString]) -> Option<usize> {
+    let takes_value = |option: &str| {
+        let all = command.get_subcommands().flat_map(Command::get_arguments);
+        let known = all.filter(|known| known.get_long().is_some_and(|long| Some(long) == option.strip_prefix("--")));
+        known.into_iter().any(|known| known.get_action().takes_values())
+    };
+    let mut is_value = false;
+    arguments.iter().enumerate().skip(1).find_map(|(index, argument)| {
+        let argument = argument.to_str()?;
+        let found = !is_value && command.get_subcommands().any(|command| command.get_name() == argument);
+        is_value = takes_value(argument);
+        found.then_some(index)
+    })
 }
 
 /// The usual place of `config.toml`, if the platform has one.
@@ -259,6 +279,18 @@ mod tests {
             let error = format!("{:#}", start(file, &arguments).unwrap_err());
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn options_may_come_before_their_command() {
+        let index = |arguments: &[&str]| {
+            let arguments: Vec<_> = ["dashboard"].iter().chain(arguments).map(OsString::from).collect();
+            named_command(&Cli::command(), &arguments)
+        };
+        assert_eq!(index(&["--config-dir", "/a", "report", "totals"]), Some(3));
+        assert_eq!(index(&["--config-dir=/a", "--json", "report"]), Some(3));
+        assert_eq!(index(&["--data-dir", "report", "--port", "1"]), None, "a value is no command");
+        assert_eq!(index(&["--no-browser"]), None);
     }
 
     #[test]

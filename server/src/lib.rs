@@ -13,6 +13,7 @@ pub mod manager;
 pub mod platform;
 pub mod source;
 pub mod store;
+pub mod text;
 pub mod zone;
 
 pub use manager::run;

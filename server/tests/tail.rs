@@ -127,30 +127,12 @@ fn roots_of(dir: &Path) -> Vec<Root> {
 }
 
 fn fresh(dir: &Path) -> Figures {
-    let found = report::totals(&roots_of(dir), Scope::OnDisk);
-    Figures {
-        usage: TokenUsage {
-            input: found.input,
-            output: found.output,
-            cache_creation: found.cache_creation,
-            cache_creation_1h: found.cache_creation_1h,
-            cache_read: found.cache_read,
-        },
-        responses: found.responses,
-        duplicates: found.duplicate_lines,
-        files: found.files,
-        counts: FileCounts {
-            bytes: found.bytes,
-            lines: found.lines,
-            records: found.records,
-            unknown_records: found.unknown_records,
-            usage_records: found.responses + found.duplicate_lines,
-            repeated_records: 0,
-            bad_counts: found.bad_counts,
-            rejected_lines: found.rejected_lines,
-            pending_lines: found.pending_lines,
-        },
-    }
+    let ledger = report::read_all(&roots_of(dir)).ledger;
+    let mut usage = TokenUsage::default();
+    ledger.responses(Scope::OnDisk).for_each(|response| usage += response.usage);
+    let (responses, counts) = (ledger.responses(Scope::OnDisk).count() as u64, ledger.counts(Scope::OnDisk));
+    let duplicates = counts.usage_records - responses;
+    Figures { usage, responses, duplicates, files: ledger.file_count(Scope::OnDisk), counts }
 }
 
 fn line(id: u64, output: u64) -> String {

@@ -14,12 +14,14 @@
 pub mod connection;
 pub mod event;
 pub mod format;
+pub mod history;
 pub mod ids;
 pub mod ledger;
 pub mod level;
 pub mod price;
 pub mod protocol;
 pub mod record;
+pub mod report;
 pub mod simulator;
 pub mod state;
 pub mod time;

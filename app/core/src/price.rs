@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 
 use crate::ids::ModelId;
-use crate::units::{Money, TokenUsage, Tokens};
+use crate::units::{Cost, Money, TokenUsage, Tokens};
 
 const EMBEDDED: &str = include_str!("../data/prices.json");
 
@@ -94,10 +94,28 @@ impl PriceTable {
         Ok(Self { models })
     }
 
+    /// Whether the model has a price here.
+    pub fn knows(&self, model: &ModelId) -> bool {
+        self.of(model).is_some()
+    }
+
+    /// A `[1m]` suffix asks for a larger window, at the same price.
+    fn of(&self, model: &ModelId) -> Option<&ModelPrices> {
+        let name = model.as_str();
+        self.models.get(name.strip_suffix("[1m]").unwrap_or(name))
+    }
+
+    /// What one response adds to a sum of costs: its cost, or that it could not be priced.
+    pub fn charge(&self, model: &ModelId, usage: &TokenUsage) -> Cost {
+        match self.cost(model, usage) {
+            Some(priced) => Cost { priced: priced.cost, saved: priced.saved, unpriced_responses: 0 },
+            None => Cost { unpriced_responses: u64::from(usage.total() > Tokens::ZERO), ..Cost::default() },
+        }
+    }
+
     /// What these tokens of one response cost; `None` if the model has no price here. Unknown is not free.
     pub fn cost(&self, model: &ModelId, usage: &TokenUsage) -> Option<Priced> {
-        let name = model.as_str();
-        let prices = self.models.get(name.strip_suffix("[1m]").unwrap_or(name))?;
+        let prices = self.of(model)?;
         let write_1h = usage.cache_creation_1h.min(usage.cache_creation);
         let written = prices.write_5m.charge(usage.cache_creation - write_1h) + prices.write_1h.charge(write_1h);
         let read = prices.read.charge(usage.cache_read);

@@ -13,6 +13,7 @@ use crate::units::{Money, TokenUsage, Tokens};
 /// The coding assistant a record comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Tool {
     /// Anthropic's Claude Code.
     #[default]
@@ -39,6 +40,15 @@ impl Tool {
             Self::ClaudeCode => "Claude Code",
             Self::Codex => "Codex",
         }
+    }
+}
+
+impl std::str::FromStr for Tool {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|tool| tool.as_str() == text);
+        known.ok_or_else(|| format!("unknown tool {text:?}; allowed: {}", Self::ALL.map(Self::as_str).join(", ")))
     }
 }
 
@@ -311,6 +321,7 @@ pub enum PresenceStatus {
 /// Why a piece of a file was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum RejectReason {
     /// Not JSON: cut, spliced, or garbage.
     NotJson,
@@ -342,6 +353,7 @@ impl RejectReason {
 
 /// A refused line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Rejection {
     /// The file, relative to its root.
     pub file: String,

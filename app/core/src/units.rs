@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Sums saturate: a reader that meets absurd counts must stay alive, and 2^64 tokens is no real sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Tokens(pub u64);
 
 impl Tokens {

@@ -1,6 +1,6 @@
 //! `dashboard start`: binds, runs the dashboard, says where it is, and stops it when asked.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use crate::http::Access;
 use crate::manager::{DashboardManager, History, Settings, Source};
 use crate::source::roots::{self, Given, Surroundings};
 use crate::store;
+use crate::text::Style;
 use crate::zone::Zone;
 
 /// Runs the command until Ctrl+C or SIGTERM.
@@ -30,9 +31,8 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
     let manager = DashboardManager::start(listener, settings)?;
 
     let mut stdout = io::stdout();
-    let style = Style { colours: stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) };
     // Nobody may be reading; that is no reason not to run.
-    let _ = stdout.write_all(banner(&args, &address, manager.status().source.as_str(), style).as_bytes());
+    let _ = stdout.write_all(banner(&args, &address, manager.status().source.as_str(), Style::of_stdout()).as_bytes());
     let _ = stdout.flush();
     if !args.no_browser && !under_cargo_leptos() {
         let opened = opener::open_browser(&address.page);
@@ -109,22 +109,6 @@ fn address(args: &StartArgs, bound: SocketAddr) -> Address {
         None => format!("{base}/"),
     };
     Address { base, page }
-}
-
-/// Whether text may have colours.
-#[derive(Clone, Copy)]
-struct Style {
-    colours: bool,
-}
-
-impl Style {
-    fn bold(self, text: &str) -> String {
-        if self.colours { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-
-    fn dim(self, text: &str) -> String {
-        if self.colours { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
 }
 
 fn banner(args: &StartArgs, address: &Address, source: &str, style: Style) -> String {

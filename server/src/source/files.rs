@@ -44,6 +44,12 @@ pub struct Unreadable {
     pub error: String,
 }
 
+impl From<&Unreadable> for dashboard_core::history::Unreadable {
+    fn from(unreadable: &Unreadable) -> Self {
+        Self { path: unreadable.path.clone(), error: unreadable.error.clone() }
+    }
+}
+
 impl Unreadable {
     /// Reading `path` failed with `error`.
     pub fn new(path: &Path, error: &io::Error) -> Self {

@@ -10,6 +10,7 @@
 pub mod files;
 mod message;
 mod presence;
+pub mod retention;
 pub mod roots;
 pub(crate) mod tail;
 pub mod tools;

@@ -23,7 +23,7 @@ use crate::price::PriceTable;
 use crate::record::{FileCounts, Presence, RateLimitReport, Record, Rejection, Tool, UsageRecord};
 use crate::state::{DashboardState, Mode};
 use crate::time::{Timestamp, ZoneOffsets};
-use crate::units::{Cost, Tokens};
+use crate::units::Cost;
 
 pub use blocks::{BLOCK_MS, Block, blocks};
 pub use context::{AUTO_COMPACT_BUFFER, window_tokens};
@@ -216,7 +216,7 @@ impl Trackers {
 
     fn take_changes(&mut self, changes: &[(UsageRecord, bool)]) {
         for (record, added) in changes {
-            let change = PricedChange { record, cost: self.price(record), added: *added };
+            let change = PricedChange { record, cost: self.prices.charge(&record.model, &record.usage), added: *added };
             self.sessions.change(change);
             self.quota.change(change);
             self.cost.change(change);
@@ -225,13 +225,6 @@ impl Trackers {
                 let count = self.unpriced.entry(record.model.clone()).or_default();
                 *count = if *added { *count + 1 } else { count.saturating_sub(1) };
             }
-        }
-    }
-
-    fn price(&self, record: &UsageRecord) -> Cost {
-        match self.prices.cost(&record.model, &record.usage) {
-            Some(priced) => Cost { priced: priced.cost, saved: priced.saved, unpriced_responses: 0 },
-            None => Cost { unpriced_responses: u64::from(record.usage.total() > Tokens::ZERO), ..Cost::default() },
         }
     }
 

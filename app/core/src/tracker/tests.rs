@@ -9,7 +9,7 @@ use crate::ids::{AgentId, MessageId, SessionId};
 use crate::level::Level;
 use crate::record::{Compaction, CompactionTrigger, LimitWindow, Place, PresenceStatus, RateLimitReport, Tool};
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
-use crate::units::TokenUsage;
+use crate::units::{TokenUsage, Tokens};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -1,0 +1,171 @@
+//! Five-hour blocks, the one in course with its burn and where it leads.
+//!
+//! Blocks follow [`tracker::blocks`](crate::tracker::blocks). A window belongs to an account, so each tool has blocks
+//! of its own, and all its dated responses decide where they begin and end; the filter decides what is counted in
+//! them. Days named by the filter choose the blocks that begin on them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::table::{Counted, sum};
+use super::{Basis, Figures, ReportKind, Table};
+use crate::history::Response;
+use crate::ids::ModelId;
+use crate::record::Tool;
+use crate::time::{HOUR_MS, MINUTE_MS, Timestamp};
+use crate::tracker::{Block, blocks as split};
+use crate::units::{Money, Tokens};
+
+/// A block, or the gap between two.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct BlockRow {
+    /// Whose window it estimates.
+    pub tool: Tool,
+    /// When it begins.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
+    pub start: Timestamp,
+    /// When it ends.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
+    pub end: Timestamp,
+    /// Nothing happened in it.
+    pub is_gap: bool,
+    /// It is in course.
+    pub is_active: bool,
+    /// Its first response; null in a gap.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
+    pub first: Option<Timestamp>,
+    /// Its last one.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
+    pub last: Option<Timestamp>,
+    /// How fast it is used; null unless it is in course and more than a moment old.
+    pub burn: Option<Burn>,
+    /// Where that leads by its end; null with `burn`.
+    pub projection: Option<Projection>,
+    /// The models that answered.
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
+    pub models: BTreeSet<ModelId>,
+    /// What was used.
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// Use per time, from the block's first response to its last.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Burn {
+    /// Tokens of all kinds per minute.
+    pub tokens_per_minute: f64,
+    /// US dollars per hour; null if the cost is not known.
+    pub cost_usd_per_hour: Option<f64>,
+}
+
+/// What will have been used by the block's end at the present rate.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Projection {
+    /// Tokens of all kinds.
+    pub total: f64,
+    /// US dollars; null if the cost is not known.
+    pub cost_usd: Option<f64>,
+    /// Minutes until the end.
+    pub remaining_minutes: f64,
+}
+
+/// Oldest first, tool by tool.
+pub(super) fn blocks<'a>(basis: Basis<'_>, responses: impl Iterator<Item = Response<'a>>) -> Table<BlockRow> {
+    let mut dated: BTreeMap<Tool, Vec<(Timestamp, Response<'a>)>> = BTreeMap::new();
+    let mut undated = Counted::default();
+    for response in responses {
+        match response.at {
+            Some(at) => dated.entry(response.tool).or_default().push((at, response)),
+            None if basis.filter.takes(basis, &response) => {
+                undated.undated.add(response.tool, sum(basis, &response));
+            }
+            None => {}
+        }
+    }
+    let mut counted = Counted { totals: undated.undated.clone(), undated: undated.undated };
+    let narrowed = basis.filter.project.is_some() || basis.filter.model.is_some();
+    let mut rows = Vec::new();
+    for (tool, mut responses) in dated {
+        if basis.filter.tool.is_some_and(|wanted| wanted != tool) {
+            continue;
+        }
+        responses.sort_by_key(|&(at, _)| at);
+        let mut rest = responses.as_slice();
+        for block in split(responses.iter().map(|&(at, _)| at)) {
+            let length = match block.span {
+                Some((_, last)) => rest.partition_point(|&(at, _)| at <= last),
+                None => 0,
+            };
+            let (own, after) = rest.split_at(length);
+            rest = after;
+            if !basis.filter.takes_day(basis.zone.day(block.start)) {
+                continue;
+            }
+            let row = row(basis, tool, block, own.iter().map(|(_, response)| response));
+            if row.figures.all.responses > 0 || !narrowed {
+                counted.totals += &row.figures;
+                rows.push(row);
+            }
+        }
+    }
+    Table::new(ReportKind::Blocks, basis, counted, rows)
+}
+
+fn row<'a: 'b, 'b>(
+    basis: Basis<'_>,
+    tool: Tool,
+    block: Block,
+    responses: impl Iterator<Item = &'b Response<'a>>,
+) -> BlockRow {
+    let (mut models, mut figures) = (BTreeSet::new(), Figures::default());
+    for response in responses.filter(|response| basis.filter.takes_source(basis, response)) {
+        models.insert(response.model);
+        figures.add(tool, sum(basis, response));
+    }
+    let is_active = block.is_active(basis.now);
+    let burn = block.span.filter(|_| is_active).and_then(|span| burn(span, &figures));
+    let cost_usd = figures.all.cost.known().map(Money::usd);
+    #[expect(clippy::cast_precision_loss, reason = "a few hours in milliseconds")]
+    let remaining_minutes = block.end.ms_since(basis.now) as f64 / MINUTE_MS as f64;
+    let projection = burn.map(|burn| Projection {
+        total: float(figures.all.usage.total()) + burn.tokens_per_minute * remaining_minutes,
+        cost_usd: cost_usd.zip(burn.cost_usd_per_hour).map(|(cost, rate)| cost + rate * remaining_minutes / 60.0),
+        remaining_minutes,
+    });
+    BlockRow {
+        tool,
+        start: block.start,
+        end: block.end,
+        is_gap: block.span.is_none(),
+        is_active,
+        first: block.span.map(|(first, _)| first),
+        last: block.span.map(|(_, last)| last),
+        burn,
+        projection,
+        models: models.into_iter().cloned().collect(),
+        figures,
+    }
+}
+
+/// `None` of a block with but one instant of use.
+fn burn((first, last): (Timestamp, Timestamp), figures: &Figures) -> Option<Burn> {
+    let ms = last.ms_since(first);
+    if ms <= 0 {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a few hours in milliseconds")]
+    let (minutes, hours) = (ms as f64 / MINUTE_MS as f64, ms as f64 / HOUR_MS as f64);
+    Some(Burn {
+        tokens_per_minute: float(figures.all.usage.total()) / minutes,
+        cost_usd_per_hour: figures.all.cost.known().map(|cost| cost.usd() / hours),
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+fn float(tokens: Tokens) -> f64 {
+    tokens.0 as f64
+}

@@ -1,0 +1,104 @@
+//! Everything in one, and what became of each line.
+
+use std::collections::{BTreeSet, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::table::Counted;
+use super::{Basis, Figures, Filter, ReportKind};
+use crate::history::{Response, Unreadable};
+use crate::ids::ModelId;
+use crate::record::Rejection;
+use crate::time::Timestamp;
+
+/// Figures over all responses the filter lets pass. What is said of files and lines is said of all of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Totals {
+    /// Which report it is.
+    pub report: ReportKind,
+    /// When it was made.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
+    pub generated_at: Timestamp,
+    /// What was counted.
+    pub filter: Filter,
+    /// What was used.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// Responses among them without a readable time.
+    pub undated: u64,
+    /// Models without a price that have responses with tokens.
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
+    pub unpriced_models: BTreeSet<ModelId>,
+    /// Sessions with responses.
+    pub sessions: u64,
+    /// First response counted.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
+    pub first: Option<Timestamp>,
+    /// Last one.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
+    pub last: Option<Timestamp>,
+    /// Transcript files.
+    pub files: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// Lines that were not blank.
+    pub lines: u64,
+    /// JSON objects on accepted lines.
+    pub records: u64,
+    /// Those of a type we do not know.
+    pub unknown_records: u64,
+    /// Usage records folded into another one's response.
+    pub duplicate_lines: u64,
+    /// Refused lines.
+    pub rejected_lines: u64,
+    /// Files that end inside a line.
+    pub pending_lines: u64,
+    /// Counts that were no non-negative integer, read as 0.
+    pub bad_counts: u64,
+    /// The refused lines, by file and place; the ledger's cap applies.
+    pub rejections: Vec<Rejection>,
+    /// What could not be read.
+    pub unreadable: Vec<Unreadable>,
+    /// Where transcripts were looked for.
+    pub roots: Vec<String>,
+}
+
+pub(super) fn totals<'a>(basis: Basis<'_>, responses: impl Iterator<Item = Response<'a>>) -> Totals {
+    let mut unpriced: BTreeSet<&ModelId> = BTreeSet::new();
+    let mut sessions = HashSet::new();
+    let mut span: Option<(Timestamp, Timestamp)> = None;
+    let counted = Counted::count(basis, responses, |response, sum| {
+        if sum.cost.unpriced_responses > 0 {
+            unpriced.insert(response.model);
+        }
+        sessions.insert(response.session);
+        if let Some(at) = response.at {
+            span = Some(span.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+        }
+    });
+    let ingest = basis.ingest;
+    Totals {
+        report: ReportKind::Totals,
+        generated_at: basis.now,
+        filter: basis.filter.clone(),
+        undated: counted.undated.all.responses,
+        figures: counted.totals,
+        unpriced_models: unpriced.into_iter().cloned().collect(),
+        sessions: sessions.len() as u64,
+        first: span.map(|(first, _)| first),
+        last: span.map(|(_, last)| last),
+        files: ingest.files,
+        bytes: ingest.counts.bytes,
+        lines: ingest.counts.lines,
+        records: ingest.counts.records,
+        unknown_records: ingest.counts.unknown_records,
+        duplicate_lines: ingest.duplicate_lines(),
+        rejected_lines: ingest.counts.rejected_lines,
+        pending_lines: ingest.counts.pending_lines,
+        bad_counts: ingest.counts.bad_counts,
+        rejections: ingest.rejections.clone(),
+        unreadable: ingest.unreadable.clone(),
+        roots: ingest.roots.clone(),
+    }
+}

@@ -1,0 +1,169 @@
+//! `dashboard report`: figures over all transcripts there are, computed once and printed.
+//!
+//! Reads the files itself and writes nothing, so it needs no running dashboard. What the figures mean is the core's
+//! ([`dashboard_core::report`]); this only reads and prints.
+
+mod print;
+mod read;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use dashboard_core::history::Response;
+use dashboard_core::ledger::Scope;
+use dashboard_core::price::PriceTable;
+use dashboard_core::record::Tool;
+use dashboard_core::report::{Basis, DaySpec, Filter, Report, ReportKind, Retention};
+use dashboard_core::time::{Timestamp, ZoneOffsets};
+
+use crate::clock;
+use crate::source::retention;
+use crate::source::roots::{self, Given, Root, Surroundings};
+use crate::text::Screen;
+use crate::zone::Zone;
+
+pub use read::{Reading, read_all};
+
+const EXAMPLES: &str = "\
+Examples:
+  dashboard report                                 everything, and what became of each line
+  dashboard report daily --since 7d                the last week, day by day
+  dashboard report monthly --project engine        what a project used, by month
+  dashboard report blocks --since today            today's five-hour blocks, the active one with its burn
+  dashboard report sessions --model opus --csv     for a spreadsheet
+  dashboard report audit --json                    every refused line with its file and place
+
+Costs are list prices of the API, see `dashboard prices`. Days follow --timezone; --since and --until take a date
+(2026-09-20), today, yesterday, or days ago (7d), both included.";
+
+/// Print figures over all transcripts
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+pub struct ReportArgs {
+    /// Which figures
+    #[arg(value_name = "FIGURES", default_value = "totals", value_parser = kinds())]
+    pub figures: ReportKind,
+    /// Print JSON
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// Print comma-separated values
+    #[arg(long)]
+    pub csv: bool,
+    /// Leave out responses whose transcripts have been deleted
+    #[arg(long)]
+    pub on_disk: bool,
+    /// First day to count
+    #[arg(long, env = "DASHBOARD_SINCE", value_name = "DAY", hide_env = true)]
+    pub since: Option<DaySpec>,
+    /// Last day to count
+    #[arg(long, env = "DASHBOARD_UNTIL", value_name = "DAY", hide_env = true)]
+    pub until: Option<DaySpec>,
+    /// Only sessions of this project: its directory, or the last part of it
+    #[arg(long, env = "DASHBOARD_PROJECT", value_name = "NAME", hide_env = true)]
+    pub project: Option<String>,
+    /// Only models whose id or name contains this
+    #[arg(long, env = "DASHBOARD_MODEL", value_name = "NAME", hide_env = true)]
+    pub model: Option<String>,
+    /// Only this tool
+    #[arg(long, env = "DASHBOARD_TOOL", value_name = "TOOL", hide_env = true, value_parser = tools())]
+    pub tool: Option<Tool>,
+    /// Zone in which days begin, such as Europe/Berlin; the machine's by default
+    #[arg(long, env = "DASHBOARD_TIMEZONE", value_name = "TZ")]
+    pub timezone: Option<Zone>,
+    /// Claude Code's configuration directory, instead of the usual ones; may be repeated
+    #[arg(long, env = "DASHBOARD_CONFIG_DIR", value_name = "DIR", value_delimiter = ',')]
+    pub config_dir: Vec<PathBuf>,
+    /// Codex's home directory, instead of the usual one; with --config-dir, only the one given here is read
+    #[arg(long, env = "DASHBOARD_CODEX_HOME", value_name = "DIR")]
+    pub codex_home: Option<PathBuf>,
+    /// The present instant, for comparing with figures made at another one
+    #[arg(long, value_name = "INSTANT", hide = true, value_parser = instant)]
+    pub now: Option<Timestamp>,
+}
+
+fn kinds() -> impl TypedValueParser<Value = ReportKind> {
+    let value = |kind: ReportKind| PossibleValue::new(kind.as_str()).help(kind.about());
+    PossibleValuesParser::new(ReportKind::ALL.map(value)).try_map(|name| name.parse::<ReportKind>())
+}
+
+fn tools() -> impl TypedValueParser<Value = Tool> {
+    PossibleValuesParser::new(Tool::ALL.map(Tool::as_str)).try_map(|name| name.parse::<Tool>())
+}
+
+fn instant(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).ok_or_else(|| "allowed: an instant such as 2026-09-20T12:00:00Z".to_owned())
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If there is nothing to read, the options contradict each other, or the output cannot be written.
+pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    let now = args.now.unwrap_or_else(clock::wall);
+    let zone = args.timezone.unwrap_or_else(Zone::of_machine).offsets(now);
+    let filter = Filter {
+        since: args.since.map(|day| day.at(now, &zone)),
+        until: args.until.map(|day| day.at(now, &zone)),
+        project: args.project.clone(),
+        model: args.model.clone(),
+        tool: args.tool,
+    };
+    let filter = filter.checked().context("--since and --until")?;
+    let given = Given::new(&args.config_dir, args.codex_home.as_deref());
+    let roots = roots::find(&given, &Surroundings::of_process());
+    if !roots.iter().any(Root::has_transcripts) {
+        let looked: Vec<_> = roots.iter().map(|root| root.dir.display().to_string()).collect();
+        bail!("no transcripts: none in {} (--config-dir or --codex-home names another place)", looked.join(", "));
+    }
+    let scope = if args.on_disk { Scope::OnDisk } else { Scope::All };
+    let report = report(args.figures, &roots, scope, &zone, now, &filter);
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from).and_then(|()| writeln!(out))
+    } else if args.csv {
+        out.write_all(report.csv().as_bytes())
+    } else {
+        out.write_all(print::text(&report, &zone, &Screen::of_stdout()).as_bytes())
+    }
+    .and_then(|()| out.flush())
+    .or_else(unless_nobody_reads)
+    .context("cannot write the report")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `dashboard report … | head` is no error.
+fn unless_nobody_reads(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
+}
+
+/// Reads everything below `roots` and reports on it. Says on stderr what could not be read.
+pub fn report(
+    kind: ReportKind,
+    roots: &[Root],
+    scope: Scope,
+    zone: &ZoneOffsets,
+    now: Timestamp,
+    filter: &Filter,
+) -> Report {
+    let reading = read_all(roots);
+    let ingest = reading.ingest(roots, scope);
+    for unreadable in &ingest.unreadable {
+        eprintln!("cannot read {}: {}", unreadable.path, unreadable.error);
+    }
+    let retention = if kind == ReportKind::Audit { retention::of(roots) } else { Retention::default() };
+    let basis = Basis {
+        sessions: &reading.sessions,
+        ingest: &ingest,
+        prices: &PriceTable::embedded(),
+        zone,
+        now,
+        filter,
+        retention: &retention,
+    };
+    Report::new(kind, basis, reading.ledger.responses(scope).map(Response::from))
+}

@@ -1,0 +1,66 @@
+//! For how long the tools keep their transcripts.
+//!
+//! Claude Code deletes a transcript some days after its last change; `cleanupPeriodDays` in its settings says how
+//! many. Only that key is read.
+
+use std::fs;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use dashboard_core::record::Tool;
+use dashboard_core::report::{DEFAULT_KEEP_DAYS, Retention, TranscriptAge};
+use dashboard_core::time::Timestamp;
+use serde::Deserialize;
+
+use super::files;
+use super::roots::Root;
+
+#[derive(Deserialize)]
+struct Settings {
+    #[serde(rename = "cleanupPeriodDays")]
+    cleanup_period_days: Option<u32>,
+}
+
+/// The ages of the transcripts below `roots`. What cannot be looked at is left out.
+pub fn of(roots: &[Root]) -> Retention {
+    let mut transcripts = Vec::new();
+    for root in roots.iter().filter(|root| root.tool == Tool::ClaudeCode) {
+        let keep_days = keep_days(&root.dir);
+        for found in files::transcripts(root, &mut Vec::new()) {
+            let modified = fs::metadata(&found.path).and_then(|metadata| metadata.modified()).ok();
+            let since_epoch = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            if let Some(ms) = since_epoch.and_then(|span| i64::try_from(span.as_millis()).ok()) {
+                let changed_at = Timestamp::from_unix_ms(ms);
+                transcripts.push(TranscriptAge { name: found.name, changed_at, keep_days });
+            }
+        }
+    }
+    Retention { transcripts }
+}
+
+/// What the settings in a configuration directory say, or the tool's default.
+fn keep_days(dir: &Path) -> u32 {
+    let settings = fs::read(dir.join("settings.json")).ok();
+    let settings = settings.and_then(|bytes| serde_json::from_slice::<Settings>(&bytes).ok());
+    settings.and_then(|settings| settings.cleanup_period_days).unwrap_or(DEFAULT_KEEP_DAYS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tools_settings_are_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(keep_days(dir.path()), DEFAULT_KEEP_DAYS);
+        for (settings, days) in [
+            (r#"{"model":"opus","cleanupPeriodDays":365}"#, 365),
+            (r#"{"cleanupPeriodDays":0}"#, 0),
+            (r#"{"cleanupPeriodDays":"soon"}"#, DEFAULT_KEEP_DAYS),
+            ("{", DEFAULT_KEEP_DAYS),
+        ] {
+            fs::write(dir.path().join("settings.json"), settings).unwrap();
+            assert_eq!(keep_days(dir.path()), days, "{settings}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! `dashboard report` through the binary: every report in every form, filters, and what a mistake says.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const KINDS: [&str; 9] = ["totals", "daily", "weekly", "monthly", "sessions", "blocks", "models", "projects", "audit"];
+
+/// The binary over `dir`, at an instant and in a zone of our own.
+fn run(dir: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dashboard"));
+    command.args(arguments).env_clear().env("HOME", dir).env("XDG_CONFIG_HOME", dir);
+    command.env("DASHBOARD_CONFIG_DIR", dir).env("DASHBOARD_TIMEZONE", "UTC").output().unwrap()
+}
+
+fn report(dir: &Path, arguments: &[&str]) -> String {
+    let arguments = [&["report"], arguments, &["--now", "2026-09-20T11:00:00Z"]].concat();
+    let output = run(dir, &arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn report_json(dir: &Path, arguments: &[&str]) -> Value {
+    serde_json::from_str(&report(dir, &[arguments, &["--json"]].concat())).unwrap()
+}
+
+fn line(session: &str, id: &str, model: &str, at: &str, input: u64) -> String {
+    let usage = json!({"input_tokens": input, "output_tokens": 10});
+    let message = json!({"id": id, "model": model, "usage": usage});
+    let cwd = format!("/home/ada/{}", if session == "s1" { "engine" } else { "loom" });
+    let line = json!({"type": "assistant", "sessionId": session, "requestId": id, "timestamp": at, "cwd": cwd,
+                      "gitBranch": "main", "version": "2.1.270", "message": message});
+    format!("{line}\n")
+}
+
+/// Two sessions with a duplicate, a damaged line, a model without a price and a response without a time.
+fn corpus() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let slug = dir.path().join("projects/-home-ada");
+    fs::create_dir_all(&slug).unwrap();
+    let opus = "claude-opus-4-5-20251101";
+    let first = [
+        line("s1", "m1", opus, "2026-09-13T23:30:00Z", 990),
+        line("s1", "m1", opus, "2026-09-13T23:30:01Z", 990),
+        "{\"type\":\"assistant\",\n".to_owned(),
+        line("s1", "m2", opus, "2026-09-20T10:00:00Z", 1_990),
+    ];
+    let second = [
+        line("s2", "m3", "from-the-future", "2026-09-20T10:30:00Z", 2_990),
+        line("s2", "m4", opus, "at some time", 3_990),
+    ];
+    fs::write(slug.join("s1.jsonl"), first.concat()).unwrap();
+    fs::write(slug.join("s2.jsonl"), second.concat()).unwrap();
+    dir
+}
+
+#[test]
+fn every_report_adds_up_in_every_form() {
+    let dir = corpus();
+    let dir = dir.path();
+    let totals = report_json(dir, &["totals"]);
+    assert_eq!((&totals["total"], &totals["responses"]), (&json!(10_000), &json!(4)));
+    assert_eq!((&totals["duplicate_lines"], &totals["rejected_lines"]), (&json!(1), &json!(1)));
+    assert_eq!(totals["unpriced_models"], json!(["from-the-future"]));
+    for kind in &KINDS[1..8] {
+        let json = report_json(dir, &[kind]);
+        assert_eq!(json["report"], *kind);
+        let rows: u64 = json["rows"].as_array().unwrap().iter().map(|row| row["total"].as_u64().unwrap()).sum();
+        let undated = if ["sessions", "models", "projects"].contains(kind) { 0 } else { 4_000 };
+        assert_eq!(rows + undated, 10_000, "{kind}");
+        assert_eq!((&json["totals"]["total"], &json["undated"]["total"]), (&json!(10_000), &json!(4_000)), "{kind}");
+        let csv = report(dir, &[kind, "--csv"]);
+        let names: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+        let total = names.iter().position(|name| *name == "total").unwrap();
+        let sum: u64 =
+            csv.lines().skip(1).map(|line| line.split(',').nth(total).unwrap().parse::<u64>().unwrap()).sum();
+        assert_eq!(sum, 10_000, "{kind}: {csv}");
+        let text = report(dir, &[kind]);
+        let total = text.lines().find(|line| line.starts_with("Total")).unwrap();
+        assert!(total.contains("10,000") || total.contains("10.0k"), "{text}");
+        assert!(text.contains("no known price"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 120) && !text.contains('\u{1b}'), "{text}");
+    }
+    let audit = report_json(dir, &["audit"]);
+    assert_eq!(audit["rejections"][0]["file"], "projects/-home-ada/s1.jsonl");
+    assert_eq!(audit["rejections"][0]["byte_offset"], report_offset(dir));
+    assert_eq!(audit["unpriced"][0]["model"], "from-the-future");
+    assert_eq!(audit["expiring"]["sessions"], 2);
+    assert!(report(dir, &["audit"]).contains("s1.jsonl:"));
+}
+
+/// Where the damaged line begins.
+fn report_offset(dir: &Path) -> u64 {
+    let bytes = fs::read_to_string(dir.join("projects/-home-ada/s1.jsonl")).unwrap();
+    bytes.find("{\"type\":\"assistant\",\n").unwrap() as u64
+}
+
+#[test]
+fn filters_zones_and_places_of_options() {
+    let dir = corpus();
+    let dir = dir.path();
+    for (arguments, total) in [
+        (vec!["--since", "today"], 5_000),
+        (vec!["--until", "2026-09-19"], 1_000),
+        (vec!["--since", "20260913", "--until", "yesterday"], 1_000),
+        (vec!["--project", "engine"], 3_000),
+        (vec!["--project", "/home/ada/loom"], 7_000),
+        (vec!["--model", "opus"], 7_000),
+        (vec!["--tool", "codex"], 0),
+        (vec!["--on-disk"], 10_000),
+    ] {
+        assert_eq!(report_json(dir, &[&["totals"], &arguments[..]].concat())["total"], total, "{arguments:?}");
+        assert_eq!(report_json(dir, &[&arguments[..], &["daily"]].concat())["totals"]["total"], total);
+    }
+    let days = |zone| report_json(dir, &["daily", "--timezone", zone])["rows"][0]["period"].clone();
+    assert_eq!((days("UTC"), days("Europe/Berlin")), (json!("2026-09-13"), json!("2026-09-14")));
+    let active = report_json(dir, &["blocks"])["rows"][2].clone();
+    assert_eq!((&active["is_active"], &active["total"]), (&json!(true), &json!(5_000)));
+    assert!((active["burn"]["tokens_per_minute"].as_f64().unwrap() - 5_000.0 / 30.0).abs() < 1e-9);
+
+    // The directory may be named before and after.
+    let other = corpus();
+    let path = dir.to_str().unwrap();
+    for arguments in [
+        ["report", "totals", "--json", "--config-dir", path],
+        ["report", "--json", "--config-dir", path, "totals"],
+        ["--config-dir", path, "report", "totals", "--json"],
+    ] {
+        let output = run(other.path().parent().unwrap(), &arguments);
+        let totals: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&totals["total"], &totals["roots"]), (&json!(10_000), &json!([path])), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_mistake_says_what_is_allowed() {
+    let dir = corpus();
+    for (arguments, allowed) in [
+        (vec!["report", "hourly"], "totals, daily, weekly, monthly, sessions, blocks, models, projects, audit"),
+        (vec!["report", "daily", "--since", "soon"], "yesterday"),
+        (vec!["report", "daily", "--since", "today", "--until", "2d"], "the same day or a later one"),
+        (vec!["report", "daily", "--tool", "hammer"], "claude-code, codex"),
+        (vec!["report", "daily", "--timezone", "Mars"], "Europe/Berlin"),
+        (vec!["report", "daily", "--json", "--csv"], "cannot be used with"),
+        (vec!["report", "daily", "--config-dir", "/nowhere"], "--config-dir"),
+    ] {
+        let output = run(dir.path(), &arguments);
+        assert!(!output.status.success(), "{arguments:?}");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(message.contains(allowed), "{message}");
+    }
+}
+
+#[test]
+fn narrow_terminals_get_narrow_tables() {
+    let dir = corpus();
+    for kind in &KINDS[1..8] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dashboard"));
+        command.args(["report", kind, "--config-dir", dir.path().to_str().unwrap()]);
+        let output = command.env_clear().env("HOME", dir.path()).env("COLUMNS", "80").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let table = text.lines().take_while(|line| !line.is_empty());
+        assert!(table.into_iter().all(|line| line.chars().count() <= 80), "{text}");
+    }
+}
