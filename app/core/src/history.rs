@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::drift::Accounts;
 use crate::format;
 use crate::ids::{ModelId, SessionId};
 use crate::ledger::{Ledger, Scope};
@@ -115,7 +116,11 @@ fn hear(known: &mut Option<Said>, by_agent: bool, at: Option<Timestamp>, text: &
 
 /// The sessions there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sessions(BTreeMap<SessionId, SessionFacts>);
+pub struct Sessions {
+    facts: BTreeMap<SessionId, SessionFacts>,
+    /// What the tool itself says of them.
+    pub accounts: Accounts,
+}
 
 impl Sessions {
     /// Takes what a record says of a session.
@@ -127,6 +132,7 @@ impl Sessions {
                 facts.tool = usage.tool;
                 facts.seen(usage.at);
             }
+            Record::ToolCost(said) => self.accounts.take(said),
             _ => {}
         }
     }
@@ -147,35 +153,36 @@ impl Sessions {
     }
 
     fn of(&mut self, id: &SessionId) -> &mut SessionFacts {
-        if !self.0.contains_key(id) {
-            self.0.insert(id.clone(), SessionFacts::default());
+        if !self.facts.contains_key(id) {
+            self.facts.insert(id.clone(), SessionFacts::default());
         }
-        self.0.entry(id.clone()).or_default()
+        self.facts.entry(id.clone()).or_default()
     }
 
     /// Takes over everything `other` knows.
     pub fn merge(&mut self, other: Self) {
-        for (id, facts) in other.0 {
-            match self.0.get_mut(&id) {
+        self.accounts.merge(other.accounts);
+        for (id, facts) in other.facts {
+            match self.facts.get_mut(&id) {
                 Some(known) => known.merge(facts),
-                None => drop(self.0.insert(id, facts)),
+                None => drop(self.facts.insert(id, facts)),
             }
         }
     }
 
     /// What is known of a session.
     pub fn get(&self, id: &SessionId) -> Option<&SessionFacts> {
-        self.0.get(id)
+        self.facts.get(id)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.facts.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.facts.is_empty()
     }
 }
 
@@ -219,6 +226,8 @@ pub struct Ingest {
     pub counts: FileCounts,
     /// Responses in scope, whatever a report selects.
     pub responses: u64,
+    /// The same of each tool that has files.
+    pub by_tool: BTreeMap<Tool, ToolIngest>,
     /// Refused lines, by file and place; the ledger's cap applies.
     pub rejections: Vec<Rejection>,
     /// What could not be read.
@@ -227,15 +236,37 @@ pub struct Ingest {
     pub roots: Vec<String>,
 }
 
+/// What was read of one tool's files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ToolIngest {
+    /// Its files.
+    pub files: u64,
+    /// Their bytes, lines and records.
+    pub counts: FileCounts,
+    /// Its responses in scope, whatever a report selects.
+    pub responses: u64,
+}
+
 impl Ingest {
     /// What a ledger knows of it.
     pub fn of(ledger: &Ledger, scope: Scope) -> Self {
+        let mut by_tool: BTreeMap<Tool, ToolIngest> = BTreeMap::new();
+        for tool in Tool::ALL {
+            let (files, counts) = ledger.counts_of(tool, scope);
+            if files > 0 {
+                by_tool.insert(tool, ToolIngest { files, counts, responses: 0 });
+            }
+        }
+        for record in ledger.responses(scope) {
+            by_tool.entry(record.tool).or_default().responses += 1;
+        }
         let mut rejections: Vec<Rejection> = ledger.rejections().cloned().collect();
         rejections.sort_by(|a, b| (&a.file, a.byte_offset).cmp(&(&b.file, b.byte_offset)));
         Self {
             files: ledger.file_count(scope),
             counts: ledger.counts(scope),
-            responses: ledger.responses(scope).count() as u64,
+            responses: by_tool.values().map(|it| it.responses).sum(),
+            by_tool,
             rejections,
             unreadable: Vec::new(),
             roots: Vec::new(),

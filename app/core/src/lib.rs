@@ -12,6 +12,7 @@
 //! agree to the byte.
 
 pub mod connection;
+pub mod drift;
 pub mod event;
 pub mod format;
 pub mod history;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
 use super::{Basis, Filter, ReportKind, Sum};
+use crate::drift::Drift;
 use crate::history::{Response, Unreadable};
 use crate::ids::ModelId;
 use crate::record::Rejection;
@@ -91,6 +92,8 @@ pub struct Audit {
     pub unreadable: Vec<Unreadable>,
     /// Models without a price.
     pub unpriced: Vec<UnpricedModel>,
+    /// What the tool itself says its sessions have used, beside our figures. Of all responses, whatever the filter.
+    pub drift: Drift,
     /// What the tool is going to delete.
     pub expiring: Expiring,
 }
@@ -177,6 +180,8 @@ impl Expiring {
 
 pub(super) fn audit<'a>(basis: Basis<'_>, responses: impl Iterator<Item = Response<'a>>) -> Audit {
     let mut models: HashMap<&ModelId, Sum> = HashMap::new();
+    let mut comparison = basis.sessions.accounts.compare(basis.prices);
+    let responses = responses.inspect(|response| comparison.add(response));
     let counted = Counted::count(basis, responses, |response, sum| {
         if sum.cost.unpriced_responses > 0 {
             *models.entry(response.model).or_default() += sum;
@@ -212,6 +217,7 @@ pub(super) fn audit<'a>(basis: Basis<'_>, responses: impl Iterator<Item = Respon
         rejections: ingest.rejections.clone(),
         unreadable: ingest.unreadable.clone(),
         unpriced,
+        drift: comparison.finish(),
         expiring: Expiring::of(basis.retention, basis.now),
     }
 }

@@ -116,6 +116,14 @@ fn write_audit(out: &mut String, audit: &Audit) {
     for model in &audit.unpriced {
         Row::new(out).text("unpriced").text("").text("").text(model.model.as_str()).value(model.responses).end();
     }
+    for session in &audit.drift.sessions {
+        let cents = |usd: Option<f64>| usd.map_or_else(|| "unknown".to_owned(), |usd| format!("{usd:.4} USD"));
+        let beside = &session.beside;
+        let (ours, theirs) = (cents(beside.ours.cost_usd), cents(beside.theirs.cost_usd));
+        let what = format!("ours {ours}; the tool's own account {theirs}");
+        let tokens = beside.difference.total.map_or_else(String::new, |total| total.to_string());
+        Row::new(out).text("drift").text(session.session.as_str()).text("").text(&what).text(&tokens).end();
+    }
     for (what, count) in [
         ("duplicate lines", audit.duplicate_lines),
         ("unusable counts", audit.bad_counts),

@@ -35,7 +35,7 @@ pub use filter::{DaySpec, Filter, FilterError};
 pub use groups::{ModelRow, ProjectRow, SessionRow};
 pub use periods::PeriodRow;
 pub use table::Table;
-pub use totals::Totals;
+pub use totals::{ToolTotals, Totals};
 
 use crate::history::{Ingest, Response, Sessions};
 use crate::price::PriceTable;

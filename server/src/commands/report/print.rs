@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use dashboard_core::drift::{Drift, SessionDrift};
 use dashboard_core::format;
 use dashboard_core::ids::ModelId;
 use dashboard_core::report::{Audit, BlockRow, Expiring, Figures, Report, Sum, Table, Totals};
@@ -13,6 +14,8 @@ use crate::text::{Kind, Screen, TextTable, one_line};
 
 /// Most refused lines printed; `--json` prints all that are kept.
 const SHOWN_REJECTIONS: usize = 50;
+/// Most sessions printed whose two accounts differ.
+const SHOWN_DRIFTS: usize = 10;
 
 /// The report as text.
 pub(super) fn text(report: &Report, zone: &ZoneOffsets, screen: &Screen) -> String {
@@ -361,8 +364,48 @@ fn audit_text(audit: &Audit, zone: &ZoneOffsets) -> String {
             line(&mut out, format_args!("  {name}: {responses} responses, {} tokens", format::exact(model.total.0)));
         }
     }
+    drift_text(&mut out, &audit.drift);
     expiring_text(&mut out, &audit.expiring, zone);
     out
+}
+
+fn drift_text(out: &mut String, drift: &Drift) {
+    if drift.sessions.is_empty() {
+        return;
+    }
+    let usd = |usd: Option<f64>| usd.map_or_else(unknown, |usd| format!("${usd:.4}"));
+    let more = |usd: Option<f64>| usd.map_or_else(unknown, |usd| format!("{}${:.4}", sign(usd), usd.abs()));
+    line(
+        out,
+        format_args!(
+            "\nThe tool's own account of {} sessions: {}, ours {}, difference {}",
+            format::exact(drift.sessions.len() as u64),
+            usd(drift.theirs_usd),
+            usd(drift.ours_usd),
+            more(drift.difference_usd),
+        ),
+    );
+    for session in drift.sessions.iter().take(SHOWN_DRIFTS) {
+        let SessionDrift { session, beside, .. } = session;
+        let tokens = |total: Option<i64>| {
+            total.map_or_else(unknown, |total| format!("{}{}", sign(total as f64), format::exact(total.unsigned_abs())))
+        };
+        line(
+            out,
+            format_args!(
+                "  {}  theirs {}, ours {}, difference {}, {} tokens",
+                one_line(format::short_id(session.as_str())),
+                usd(beside.theirs.cost_usd),
+                usd(beside.ours.cost_usd),
+                more(beside.difference.cost_usd),
+                tokens(beside.difference.total),
+            ),
+        );
+    }
+}
+
+fn sign(number: f64) -> &'static str {
+    if number < 0.0 { "−" } else { "+" }
 }
 
 fn expiring_text(out: &mut String, expiring: &Expiring, zone: &ZoneOffsets) {
