@@ -93,6 +93,54 @@ fn every_report_adds_up_in_every_form() {
     assert!(report(dir, &["audit"]).contains("s1.jsonl:"));
 }
 
+#[test]
+fn tools_stay_apart_and_their_own_accounts_stand_beside_ours() {
+    let dir = corpus();
+    let slug = dir.path().join("projects/-home-ada/s1.jsonl");
+    let account = r#"{"type":"cost-state","sessionId":"s1","totalCostUSD":0.02,"modelUsage":{"claude-opus-4-5-20251101[1m]":{"inputTokens":3000,"outputTokens":20,"costUSD":0.02}}}"#;
+    fs::write(&slug, fs::read_to_string(&slug).unwrap() + account + "\n").unwrap();
+    let audit = report_json(dir.path(), &["audit"]);
+    let session = &audit["drift"]["sessions"][0];
+    assert_eq!((&session["session"], &session["at"]), (&json!("s1"), &json!("2026-09-20T10:00:00.000Z")));
+    assert_eq!((&session["theirs"]["total"], &session["ours"]["total"]), (&json!(3_020), &json!(3_000)));
+    assert_eq!(session["models"][0]["model"], "claude-opus-4-5-20251101");
+    // 2,980 input at 5 USD and 20 output at 25 USD the million.
+    assert_eq!((&session["ours"]["cost_usd"], &session["difference"]["total"]), (&json!(0.0154), &json!(-20)));
+    assert_eq!(audit["drift"]["difference_usd"], json!(-0.0046));
+    assert!(report(dir.path(), &["audit"]).contains("theirs $0.0200, ours $0.0154, difference −$0.0046, −20 tokens"));
+    assert!(report(dir.path(), &["audit", "--csv"]).contains("drift,s1,"));
+
+    let codex = tempfile::tempdir().unwrap();
+    let sessions = codex.path().join("sessions/2026/09/20");
+    fs::create_dir_all(&sessions).unwrap();
+    let row = |last: u64, total: u64| {
+        let count = |input: u64| json!({"input_tokens": input, "cached_input_tokens": 40, "output_tokens": 7});
+        let info = json!({"total_token_usage": count(total), "last_token_usage": count(last)});
+        let payload = json!({"type": "token_count", "info": info});
+        format!("{}\n", json!({"type": "event_msg", "timestamp": "2026-09-20T10:45:00Z", "payload": payload}))
+    };
+    let meta = |id: &str, parent: &str| {
+        format!("{}\n", json!({"type": "session_meta", "payload": {"id": id, "forked_from_id": parent}}))
+    };
+    let (first, second) = (row(100, 100), row(200, 300));
+    fs::write(
+        sessions.join("rollout-b.jsonl"),
+        [&meta("s1", "gone"), &first, &first, &second].map(|it| &**it).concat(),
+    )
+    .unwrap();
+    fs::write(sessions.join("rollout-a.jsonl"), [&meta("fork", "s1"), &first, &row(50, 150)].map(|it| &**it).concat())
+        .unwrap();
+    let home = codex.path().to_str().unwrap();
+    let totals = report_json(dir.path(), &["totals", "--codex-home", home]);
+    let (ours, theirs) = (&totals["by_tool"]["claude-code"], &totals["by_tool"]["codex"]);
+    assert_eq!((&totals["total"], &ours["total"], &theirs["total"]), (&json!(10_371), &json!(10_000), &json!(371)));
+    assert_eq!((&theirs["input"], &theirs["cache_read"]), (&json!(230), &json!(120)));
+    assert_eq!((&theirs["input_with_cache"], &theirs["files"]), (&json!(350), &json!(2)));
+    assert_eq!((&theirs["duplicate_lines"], &theirs["repeated_lines"]), (&json!(2), &json!(1)));
+    assert_eq!(report_json(dir.path(), &["totals"])["total"], 10_000, "the usual Codex home is left out");
+    assert_eq!(report_json(dir.path(), &["totals", "--codex-home", home, "--tool", "codex"])["total"], 371);
+}
+
 /// Where the damaged line begins.
 fn report_offset(dir: &Path) -> u64 {
     let bytes = fs::read_to_string(dir.join("projects/-home-ada/s1.jsonl")).unwrap();

@@ -23,6 +23,73 @@ fn of(dir: &Path, kind: ReportKind, now: Timestamp) -> Value {
     serde_json::to_value(report(kind, &roots, Scope::OnDisk, &ZoneOffsets::utc(), now, &filter)).unwrap()
 }
 
+/// The same of Codex's files alone.
+fn of_codex(home: &Path, kind: ReportKind, now: Timestamp) -> Value {
+    let given = Given::new(&[home.join("no-claude-here")], Some(home));
+    let roots = roots::find(&given, &Surroundings::default());
+    let report = report(kind, &roots, Scope::OnDisk, &ZoneOffsets::utc(), now, &Filter::default());
+    serde_json::to_value(report).unwrap()
+}
+
+/// What the tool itself would call these figures.
+fn as_codex_counts(figures: &Value) -> Value {
+    let sum = |names: &[&str]| names.iter().map(|name| figures[name].as_u64().unwrap()).sum::<u64>();
+    json!({
+        "input": sum(&["input", "cache_creation", "cache_read"]),
+        "cached": sum(&["cache_read"]),
+        "output": sum(&["output"]),
+        "total": sum(&["total"]),
+        "responses": sum(&["responses"]),
+    })
+}
+
+/// Without what we do not keep.
+fn without_reasoning(expected: &Value) -> Value {
+    let mut expected = expected.clone();
+    let fields = expected.as_object_mut().unwrap();
+    fields.retain(|name, _| !["reasoning", "cost"].contains(&name.as_str()));
+    expected
+}
+
+#[test]
+#[ignore = "needs DASHBOARD_SAMPLES"]
+fn every_set_of_codex_samples_has_the_expected_figures() {
+    let samples = PathBuf::from(env::var_os("DASHBOARD_SAMPLES").expect("DASHBOARD_SAMPLES names the samples"));
+    let expected: Value = serde_json::from_slice(&fs::read(samples.join("expected.json")).unwrap()).unwrap();
+    let now = Timestamp::parse(expected["now"].as_str().unwrap()).unwrap();
+    let sets = expected["sets"].as_object().unwrap().iter();
+    let mut compared = 0;
+    for (name, expected) in sets.filter_map(|(name, set)| Some((name, set.get("codex")?))) {
+        let home = samples.join(name).join("codex");
+        let totals = of_codex(&home, ReportKind::Totals, now);
+        let codex = &totals["by_tool"]["codex"];
+        assert_eq!(as_codex_counts(codex), without_reasoning(&expected["totals"]), "totals of {name}");
+        assert_eq!(codex["input_with_cache"], expected["totals"]["input"], "{name}");
+        assert_eq!(totals["total"], expected["totals"]["total"], "{name}: it is all there is");
+        for (ours, theirs) in [("files", "files"), ("lines", "lines"), ("repeated_lines", "repeated")] {
+            assert_eq!(codex[ours], expected[theirs], "{theirs} of {name}");
+        }
+        let duplicates = expected["repeated"].as_u64().unwrap() + expected["replayed"].as_u64().unwrap();
+        assert_eq!(codex["duplicate_lines"], duplicates, "{name}");
+        assert!(close(&totals["cost_usd"], &expected["cost"]["total"]) || codex["responses"] == 0, "cost of {name}");
+        for (kind, key, expected) in
+            [(ReportKind::Daily, "period", &expected["days"]), (ReportKind::Models, "model", &expected["models"])]
+        {
+            let found = of_codex(&home, kind, now);
+            let rows = found["rows"].as_array().unwrap();
+            assert_eq!(rows.len(), expected.as_object().unwrap().len(), "{kind} of {name}");
+            for row in rows {
+                let expected = &expected[row[key].as_str().unwrap()];
+                assert_eq!(as_codex_counts(row), without_reasoning(expected), "{} of {name}", row[key]);
+                let cost = expected.get("cost");
+                assert!(cost.is_none_or(|cost| close(&row["cost_usd"], cost)), "{} of {name}", row[key]);
+            }
+        }
+        compared += 1;
+    }
+    assert!(compared > 1, "{compared} sets of Codex rollouts");
+}
+
 /// The fields that `expected` has, of `found`.
 fn pick(found: &Value, expected: &Value) -> Value {
     let fields = expected.as_object().unwrap().keys();

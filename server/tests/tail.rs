@@ -65,6 +65,7 @@ impl Follower {
                 for record in records {
                     match record {
                         Record::Usage(usage) => self.ledger.claim(file, &usage, &mut |_| {}),
+                        Record::Lineage(lineage) => self.ledger.lineage(file, &lineage, &mut |_| {}),
                         Record::Agent(_) => self.agents.push(record),
                         _ => {}
                     }
@@ -123,7 +124,7 @@ impl Follower {
 }
 
 fn roots_of(dir: &Path) -> Vec<Root> {
-    roots::find(&Given::new(&[dir.to_owned()], None), &Surroundings::default())
+    roots::find(&Given::new(&[dir.to_owned()], Some(&dir.join("codex"))), &Surroundings::default())
 }
 
 fn fresh(dir: &Path) -> Figures {
@@ -138,6 +139,23 @@ fn fresh(dir: &Path) -> Figures {
 fn line(id: u64, output: u64) -> String {
     format!(
         "{{\"type\":\"assistant\",\"requestId\":\"r\",\"message\":{{\"id\":\"m{id}\",\"model\":\"m\",\"usage\":{{\"output_tokens\":{output}}}}}}}\n"
+    )
+}
+
+/// A line of the tool whose file this is. In Codex's, numbers above 15 say of which session it is.
+fn line_for(name: &str, id: u64, output: u64) -> String {
+    if !name.starts_with("codex/") {
+        return line(id, output);
+    }
+    if id > 15 {
+        let (session, parent) = (output % 3, output % 5);
+        return format!(
+            "{{\"type\":\"session_meta\",\"payload\":{{\"id\":\"s{session}\",\"forked_from_id\":\"s{parent}\"}}}}\n"
+        );
+    }
+    let (last, total) = (id % 3, id % 4);
+    format!(
+        "{{\"type\":\"event_msg\",\"payload\":{{\"type\":\"token_count\",\"info\":{{\"total_token_usage\":{{\"input_tokens\":{total}}},\"last_token_usage\":{{\"input_tokens\":{last}}}}}}}}}\n"
     )
 }
 
@@ -188,6 +206,28 @@ async fn directories_may_come_later() {
     write(&follower.path("elsewhere/a/b/s2.jsonl"), &line(2, 2));
     fs::rename(follower.path("elsewhere"), follower.path("projects/moved")).unwrap();
     follower.settles("a tree moved in").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_codex_session_is_followed_and_put_away() {
+    let name = "codex/sessions/2026/09/20/rollout-a.jsonl";
+    let rows: String = [16, 1, 1, 2].map(|id| line_for(name, id, 1)).concat();
+    let mut follower = Follower::start(|home| write(&home.join(name), &rows));
+    follower.settles("history").await;
+    assert_eq!(follower.figures(Scope::All).responses, 2);
+    append(&follower.path(name), &line_for(name, 3, 1));
+    follower.settles("a row").await;
+    assert_eq!(follower.figures(Scope::All).responses, 3);
+    // The tool moves a session's file when it is put away, into a directory that may be new.
+    fs::create_dir_all(follower.path("codex/archived_sessions")).unwrap();
+    fs::rename(follower.path(name), follower.path("codex/archived_sessions/rollout-a.jsonl")).unwrap();
+    // Until the new directory is noticed, it is as if the session had been deleted.
+    follower.until("a session gone", |it| it.figures(Scope::OnDisk).files == 0).await;
+    assert_eq!(follower.figures(Scope::All).responses, 3);
+    follower.until("a session put away", |it| it.figures(Scope::OnDisk).files == 1).await;
+    follower.settles("a session put away").await;
+    follower.until("nothing counts twice", |it| it.figures(Scope::All).responses == 3).await;
+    assert_eq!(follower.running.len(), 0, "there are no files for running sessions");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -268,19 +308,27 @@ impl Dice {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_happens_to_files_the_figures_are_those_of_a_fresh_read() {
-    let names =
-        ["projects/p/a.jsonl", "projects/p/b.jsonl", "projects/p/s/subagents/agent-c.jsonl", "projects/q/d.jsonl"];
+    let names = [
+        "projects/p/a.jsonl",
+        "projects/p/b.jsonl",
+        "projects/p/s/subagents/agent-c.jsonl",
+        "projects/q/d.jsonl",
+        "codex/sessions/2026/09/20/rollout-e.jsonl",
+        "codex/sessions/2026/09/21/rollout-f.jsonl",
+        "codex/archived_sessions/rollout-g.jsonl",
+    ];
     let mut dice = Dice(7);
     let mut follower = Follower::start(|home| {
         for (id, name) in names.iter().enumerate() {
-            write(&home.join(name), &line(id as u64, 3).repeat(1 + id));
+            write(&home.join(name), &line_for(name, id as u64, 3).repeat(1 + id));
         }
     });
     follower.settles("history").await;
     for round in 0..60 {
         for _ in 0..=dice.below(6) {
-            let path = follower.path(names[usize::try_from(dice.below(names.len() as u64)).unwrap()]);
-            let text = line(dice.below(20), dice.below(1000));
+            let name = names[usize::try_from(dice.below(names.len() as u64)).unwrap()];
+            let path = follower.path(name);
+            let text = line_for(name, dice.below(20), dice.below(1000));
             let old = fs::read(&path).unwrap_or_default();
             let cut = usize::try_from(dice.below(old.len() as u64 + 1)).unwrap();
             match dice.below(12) {

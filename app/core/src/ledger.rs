@@ -64,6 +64,8 @@ struct File {
     lineage: Option<Lineage>,
     /// How many of its session's ancestors are known.
     generation: u32,
+    /// How many of them have a file on disk.
+    generation_on_disk: u32,
     counts: FileCounts,
     /// Message ids this file has claims on; with repeats, since most are claimed once or twice.
     claimed: Vec<MessageId>,
@@ -101,7 +103,7 @@ impl Ledger {
     /// The number of the tool's file at `path`, which is there; a new one if the path is new.
     pub fn file(&mut self, tool: Tool, path: &str) -> FileId {
         if let Some(id) = self.known(path) {
-            self.files[id.0 as usize].archived = false;
+            self.set_archived(id, false);
             return id;
         }
         // 2^32 files do not fit on a disk.
@@ -113,6 +115,7 @@ impl Ledger {
             archived: false,
             lineage: None,
             generation: 0,
+            generation_on_disk: 0,
             counts: FileCounts::default(),
             claimed: Vec::new(),
             alone: Vec::new(),
@@ -205,12 +208,12 @@ impl Ledger {
         let before = self.files[at].lineage.clone();
         // Whom it concerns: the file, and those that thereby come to be of another generation.
         self.relate(file, before.as_ref(), lineage.as_ref());
-        let concerned: BTreeMap<FileId, u32> = self
-            .descendants(before.iter().chain(&lineage))
-            .into_iter()
-            .map(|id| (id, self.generation(id)))
+        let descendants = self.descendants(before.iter().chain(&lineage));
+        let concerned: BTreeMap<FileId, u32> = descendants
+            .iter()
+            .map(|&id| (id, self.generation(id, Scope::All)))
             .filter(|&(id, generation)| self.files[id.0 as usize].generation != generation)
-            .chain([(file, self.generation(file))])
+            .chain([(file, self.generation(file, Scope::All))])
             .collect();
         let files = concerned.keys().map(|id| &self.files[id.0 as usize]);
         let messages: BTreeSet<MessageId> = files.flat_map(|file| &file.claimed).cloned().collect();
@@ -226,6 +229,7 @@ impl Ledger {
         for (id, generation) in concerned {
             self.files[id.0 as usize].generation = generation;
         }
+        self.count_generations_on_disk(descendants.into_iter().chain([file]));
         if let Some(lineage) = &lineage {
             for message in &messages {
                 let claims = self.messages.get_mut(message).into_iter().flatten();
@@ -272,13 +276,14 @@ impl Ledger {
     }
 
     /// How many ancestors of the file's session are known; one that is its own ancestor is no further one.
-    fn generation(&self, file: FileId) -> u32 {
+    fn generation(&self, file: FileId, scope: Scope) -> u32 {
         let mut seen = Vec::new();
         let mut at = file;
         loop {
             let parent = self.files[at.0 as usize].lineage.as_ref().and_then(|lineage| lineage.parent.as_ref());
             let Some(parent) = parent.filter(|parent| !seen.contains(parent)) else { break };
             let files = self.of_session.get(parent).into_iter().flatten();
+            let files = files.filter(|id| self.files[id.0 as usize].counts_in(scope));
             let Some(&next) = files.min_by_key(|id| self.files[id.0 as usize].path.as_bytes()) else { break };
             seen.push(parent);
             at = next;
@@ -288,7 +293,21 @@ impl Ledger {
 
     /// `file` was deleted: its claims stay, but are no longer on disk.
     pub fn archive(&mut self, file: FileId) {
-        self.files[file.0 as usize].archived = true;
+        self.set_archived(file, true);
+    }
+
+    fn set_archived(&mut self, file: FileId, archived: bool) {
+        let entry = &mut self.files[file.0 as usize];
+        if std::mem::replace(&mut entry.archived, archived) != archived && entry.lineage.is_some() {
+            let lineage = entry.lineage.clone();
+            self.count_generations_on_disk(self.descendants(lineage.iter()));
+        }
+    }
+
+    fn count_generations_on_disk(&mut self, files: impl IntoIterator<Item = FileId>) {
+        for file in files {
+            self.files[file.0 as usize].generation_on_disk = self.generation(file, Scope::OnDisk);
+        }
     }
 
     /// What has been read of `file` so far.
@@ -359,7 +378,8 @@ impl Ledger {
         }
         let children: BTreeSet<FileId> = self.forked_from.values().flatten().copied().collect();
         for child in children {
-            self.files[child.0 as usize].generation = self.generation(child);
+            self.files[child.0 as usize].generation = self.generation(child, Scope::All);
+            self.count_generations_on_disk([child]);
         }
     }
 }
@@ -399,12 +419,13 @@ fn is_kin(later: &File, earlier: &File) -> bool {
 }
 
 /// The claims on one row that stand for responses: those that no earlier file of the same descent has.
-fn first_rows<'a>(claims: &[&'a Claim], files: &'a [File]) -> Vec<&'a UsageRecord> {
+fn first_rows<'a>(claims: &[&'a Claim], files: &'a [File], scope: Scope) -> Vec<&'a UsageRecord> {
     let file = |claim: &Claim| &files[claim.file.0 as usize];
     let order = |claim: &&Claim| {
         let file = file(claim);
         let began: Option<Timestamp> = file.lineage.as_ref().and_then(|lineage| lineage.started_at);
-        (file.generation, began.is_none(), began, file.path.as_bytes())
+        let generation = if scope == Scope::All { file.generation } else { file.generation_on_disk };
+        (generation, began.is_none(), began, file.path.as_bytes())
     };
     let mut in_order = claims.to_vec();
     in_order.sort_by(|a, b| order(a).cmp(&order(b)));
@@ -429,7 +450,7 @@ fn first_rows<'a>(claims: &[&'a Claim], files: &'a [File]) -> Vec<&'a UsageRecor
 fn winners<'a>(claims: &'a [Claim], files: &'a [File], scope: Scope) -> Vec<&'a UsageRecord> {
     let counts = |claim: &&Claim| files[claim.file.0 as usize].counts_in(scope);
     if claims.first().is_some_and(|claim| claim.record.tool == Tool::Codex) {
-        return first_rows(&claims.iter().filter(counts).collect::<Vec<_>>(), files);
+        return first_rows(&claims.iter().filter(counts).collect::<Vec<_>>(), files, scope);
     }
     let main_chain = claims.iter().filter(counts).any(|claim| !claim.record.sidechain);
     let mut best: Vec<&Claim> = Vec::with_capacity(1);
@@ -705,9 +726,9 @@ mod tests {
             kept
         }
 
-        fn found(ledger: &Ledger) -> Vec<(String, usize)> {
+        fn found(ledger: &Ledger, scope: Scope) -> Vec<(String, usize)> {
             let row = |r: &UsageRecord| (r.session.to_string(), usize::try_from(r.place.byte_offset).unwrap());
-            let mut all: Vec<_> = ledger.responses(Scope::All).map(row).collect();
+            let mut all: Vec<_> = ledger.responses(scope).map(row).collect();
             all.sort();
             all
         }
@@ -723,21 +744,33 @@ mod tests {
                     at.wrapping_mul(seed | 1).rotate_left(23)
                 });
                 let (mut whole, mut sum) = play(&list, &steps);
-                prop_assert_eq!(found(&whole), expected(&list));
+                prop_assert_eq!(found(&whole, Scope::All), expected(&list));
 
                 let (left, right): (Vec<_>, Vec<_>) = steps.iter().cloned().partition(|(file, _)| file % 2 == 1);
                 let (mut merged, _) = play(&list, &left);
                 merged.merge(play(&list, &right).0);
-                prop_assert_eq!(found(&merged), expected(&list));
+                prop_assert_eq!(found(&merged, Scope::All), expected(&list));
+                let merged_gone = merged.file(Tool::Codex, &format!("f{}", gone.index(list.len())));
+                merged.archive(merged_gone);
 
                 let gone = gone.index(list.len());
                 let file = whole.file(Tool::Codex, &format!("f{gone}"));
-                whole.retract(file, &mut |c| sum.take(c));
-                sum.check(&whole);
                 // Not there, it is as if it had neither rows nor kin.
                 let mut rest = list.clone();
                 rest.remove(gone);
-                prop_assert_eq!(found(&whole), expected(&rest));
+                for archived in [true, false, true] {
+                    if archived {
+                        whole.archive(file);
+                    } else {
+                        whole.file(Tool::Codex, &format!("f{gone}"));
+                    }
+                    prop_assert_eq!(found(&whole, Scope::OnDisk), expected(if archived { &rest } else { &list }));
+                    prop_assert_eq!(found(&whole, Scope::All), expected(&list));
+                }
+                prop_assert_eq!(found(&merged, Scope::OnDisk), expected(&rest));
+                whole.retract(file, &mut |c| sum.take(c));
+                sum.check(&whole);
+                prop_assert_eq!(found(&whole, Scope::All), expected(&rest));
             }
         }
 
