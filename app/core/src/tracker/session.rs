@@ -379,7 +379,8 @@ impl Tracked {
         events.push(Event::SessionTokens(SessionTokens {
             id: id.clone(),
             current: self.usage.total(),
-            total: limit,
+            // A plan is one tool's, and so is its limit.
+            total: limit.filter(|_| self.tool == Tool::ClaudeCode),
             rate: rate_per_min(&recent, now.minute()),
             usage: self.usage,
             cost: self.cost,

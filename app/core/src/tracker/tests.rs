@@ -7,7 +7,9 @@ use super::*;
 use crate::event::{Provenance, Seq, SequencedEvent, SessionPhase};
 use crate::ids::{AgentId, MessageId, SessionId};
 use crate::level::Level;
-use crate::record::{Compaction, CompactionTrigger, LimitWindow, Place, PresenceStatus, RateLimitReport, Tool};
+use crate::record::{
+    Compaction, CompactionTrigger, ContextFill, LimitWindow, Place, PresenceStatus, RateLimitReport, Tool,
+};
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::units::{TokenUsage, Tokens};
 #[cfg(target_arch = "wasm32")]
@@ -250,6 +252,59 @@ fn what_the_vendor_says_goes_before_an_estimate_until_its_reset() {
     desk.flush(resets_at);
     let quota = desk.state.five_hour.clone().unwrap().now;
     assert_eq!((quota.percent, quota.provenance), (Some(10.0), Provenance::Estimated));
+}
+
+#[test]
+fn what_another_tool_uses_is_in_the_totals_but_in_no_window_of_claude() {
+    let mut desk = Desk::begin(trackers(Some(Plan::Pro)), start());
+    desk.feed(usage("s", "m1", start(), [1_900, 0, 0, 0]), start());
+    let codex = desk.trackers.file(Tool::Codex, "rollout.jsonl");
+    let used = UsageRecord {
+        tool: Tool::Codex,
+        model: ModelId::new("gpt-5.5"),
+        ..usage("c", "row", start(), [9_000, 1_000, 0, 30_000])
+    };
+    let resets_at = Some(start().plus_ms(HOUR_MS));
+    let report = |window, used_percent| {
+        let used_percent = Some(used_percent);
+        let (tool, at, rejected, session) = (Tool::Codex, start(), false, None);
+        Record::RateLimit(RateLimitReport { tool, at, window, used_percent, resets_at, rejected, session })
+    };
+    let fill = |used| {
+        let (session, at, model) = ("c".into(), Some(start()), ModelId::new("gpt-5.5"));
+        Record::Context(ContextFill { session, at, model, used: Tokens(used), window: Tokens(258_400) })
+    };
+    for record in [
+        Record::Usage(used),
+        fill(39_000),
+        report(LimitWindow::FiveHour, 99.0),
+        report(LimitWindow::SevenDay, 98.0),
+        fill(129_200),
+    ] {
+        desk.trackers.record(codex, &record);
+    }
+    desk.flush(start());
+    assert_eq!(desk.state.today_usage().unwrap().usage.total(), Tokens(41_900));
+    let quota = desk.state.five_hour.clone().unwrap().now;
+    assert_eq!((quota.used, quota.percent, quota.provenance), (Tokens(1_900), Some(10.0), Provenance::Estimated));
+    assert_eq!(quota.used_by.iter().map(|share| share.own_percent).collect::<Vec<_>>(), [100.0]);
+    let week = desk.state.seven_day.clone().unwrap().now;
+    assert_eq!((week.used, week.percent), (Tokens(1_900), None));
+    let said: Vec<_> = desk.trackers.rate_limits(Tool::Codex).map(|report| report.used_percent).collect();
+    assert_eq!(said, [Some(99.0), Some(98.0)]);
+    assert_eq!(desk.trackers.rate_limits(Tool::ClaudeCode).count(), 0);
+
+    assert_eq!((desk.session("s").tool, desk.session("c").tool), (Tool::ClaudeCode, Tool::Codex));
+    let limit = |id: &str| {
+        desk.events.iter().rev().find_map(|event| match &event.event {
+            Event::SessionTokens(tokens) if tokens.id.as_str() == id => Some(tokens.total),
+            _ => None,
+        })
+    };
+    assert_eq!((limit("s"), limit("c")), (Some(Some(Tokens(19_000))), Some(None)));
+    let context = desk.session("c").context.clone().unwrap().now;
+    assert_eq!((context.used, context.limit, context.percent), (Some(Tokens(129_200)), Tokens(258_400), Some(50.0)));
+    assert_eq!(context.compact_at, Tokens(244_800));
 }
 
 #[test]
