@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashboard_core::event::{Event, HealthCheck, HealthStatus, SequencedEvent};
+use dashboard_core::history::History;
 use dashboard_core::ids::Epoch;
 use dashboard_core::simulator::Simulation;
 use dashboard_core::state::DashboardState;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::clock::{self, Clock};
 use crate::health::{DashboardHealth, Part};
+use crate::history::HistoryRequest;
 use crate::hub::{Hub, Snapshot, SnapshotRequest};
 use crate::source::SourceMessage;
 
@@ -68,6 +70,14 @@ impl Feed {
         }
     }
 
+    /// Everything reports are made of.
+    fn history(&self) -> History {
+        match self {
+            Self::Live { trackers, .. } => trackers.history(),
+            Self::Simulation(simulation) => simulation.history(),
+        }
+    }
+
     fn health(&mut self, check: HealthCheck) {
         match self {
             Self::Live { trackers, .. } => trackers.health(check),
@@ -86,6 +96,8 @@ pub struct Engine {
     epoch: Epoch,
     /// The last snapshot taken; good until the next event.
     snapshot: Option<Arc<Snapshot>>,
+    /// The last history taken; good until more is read.
+    history: Option<Arc<History>>,
     last_check: HealthCheck,
     checked: Option<Instant>,
 }
@@ -96,8 +108,8 @@ impl Engine {
         // Unique among the runs a page can have seen: they cannot begin in the same millisecond with the same number.
         let epoch = format!("{:x}-{:x}", clock::wall().unix_ms(), std::process::id());
         let epoch = Epoch::from(epoch.as_str());
-        let (snapshot, last_check, checked) = (None, HealthCheck::default(), None);
-        Self { feed, clock, hub, health, epoch, snapshot, last_check, checked }
+        let (snapshot, history, last_check, checked) = (None, None, HealthCheck::default(), None);
+        Self { feed, clock, hub, health, epoch, snapshot, history, last_check, checked }
     }
 
     /// Runs until dropped.
@@ -105,6 +117,7 @@ impl Engine {
         mut self,
         mut source: mpsc::Receiver<SourceMessage>,
         mut requests: mpsc::Receiver<SnapshotRequest>,
+        mut questions: mpsc::Receiver<HistoryRequest>,
     ) {
         let step = if matches!(self.feed, Feed::Simulation(_)) { SIMULATION_STEP } else { SECOND };
         let mut tick = interval(step);
@@ -120,6 +133,7 @@ impl Engine {
                     if count == 0 {
                         continue;
                     }
+                    self.history = None;
                     batch.drain(..).for_each(|message| self.take(message));
                 }
                 _ = tick.tick() => self.look_after_health(),
@@ -127,10 +141,19 @@ impl Engine {
                     self.answer(request);
                     continue;
                 }
+                Some(question) = questions.recv(), if begun => {
+                    let history = self.history.get_or_insert_with(|| Arc::new(self.feed.history()));
+                    // Who asked may have left.
+                    let _ = question.send(Arc::clone(history));
+                    continue;
+                }
             }
             let events = self.feed.advance(self.clock.now());
             if !events.is_empty() {
                 self.snapshot = None;
+                if matches!(self.feed, Feed::Simulation(_)) {
+                    self.history = None;
+                }
                 self.hub.publish(&events);
             }
         }

@@ -15,13 +15,14 @@ use dashboard_core::state::Mode;
 use dashboard_core::time::{MINUTE_MS, Timestamp, ZoneOffsets};
 use dashboard_core::tracker::{Plan, TrackerConfig, Trackers};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::clock::{self, Clock};
 use crate::engine::{Engine, Feed};
 use crate::health::{DashboardHealth, Part};
+use crate::history::Archive;
 use crate::http::{self, Access, App};
 use crate::hub::Hub;
 use crate::source::roots::Root;
@@ -142,10 +143,16 @@ impl DashboardManager {
         let source = settings.source.describe();
         let health = DashboardHealth::default();
         let (hub, snapshot_requests) = Hub::new();
+        let (archive, history_requests) = Archive::new();
         let (records, source_messages) = mpsc::channel(SOURCE_QUEUE);
         let mut parts = JoinSet::new();
 
         let Settings { access, zone, prices, source: origin } = settings;
+        let (report_zone, report_prices) = (Arc::new(zone.clone()), Arc::clone(&prices));
+        let report_roots: Arc<[Root]> = match &origin {
+            Source::Live { roots, .. } => roots.as_slice().into(),
+            Source::Simulation { .. } => Arc::new([]),
+        };
         let mut store = None;
         let (feed, clock, mode) = match origin {
             Source::Live { roots, plan, history } => {
@@ -163,13 +170,26 @@ impl DashboardManager {
             }
         };
         let engine = Engine::new(feed, clock, hub.clone(), health.clone());
-        parts.spawn(engine.run(source_messages, snapshot_requests));
+        parts.spawn(engine.run(source_messages, snapshot_requests, history_requests));
         let fan_out = hub.clone();
         parts.spawn(async move { fan_out.run().await });
 
         let (hub_, health_) = (hub.clone(), health.clone());
         let leptos = http::leptos_options()?;
-        let app = App { hub: hub_, health: health_, clock, mode, started: Instant::now(), access, leptos };
+        let app = App {
+            hub: hub_,
+            health: health_,
+            clock,
+            mode,
+            started: Instant::now(),
+            access,
+            archive,
+            zone: report_zone,
+            prices: report_prices,
+            roots: report_roots,
+            turns: Arc::new(Semaphore::new(http::REPORTS_AT_ONCE)),
+            leptos,
+        };
         let (stop_http, stopped) = oneshot::channel();
         let http = tokio::spawn(http::serve(listener, http::router(app), async {
             let _ = stopped.await;

@@ -6,29 +6,41 @@ mod api;
 mod assets;
 mod content_hash;
 mod pages;
+mod report;
 mod security;
 mod serve;
 mod ws;
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use axum::Router;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, middleware};
+use dashboard_core::price::PriceTable;
+use dashboard_core::report::ReportKind;
 use dashboard_core::state::Mode;
+use dashboard_core::time::ZoneOffsets;
 use leptos::config::{LeptosOptions, get_configuration};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::clock::Clock;
 use crate::health::DashboardHealth;
+use crate::history::Archive;
 use crate::hub::Hub;
+use crate::source::roots::Root;
 
 pub use security::{Access, AccessError, Token};
 pub(crate) use serve::serve;
 
+/// Reports made at once.
+pub(crate) const REPORTS_AT_ONCE: usize = 2;
 /// Largest request body. No route takes more than a few lines.
 const BODY_BYTES: usize = 64 << 10;
 
@@ -47,6 +59,16 @@ pub struct App {
     pub started: Instant,
     /// Who may ask.
     pub access: Access,
+    /// Where reports get their figures from.
+    pub archive: Archive,
+    /// The zone in which days begin.
+    pub zone: Arc<ZoneOffsets>,
+    /// Prices of models.
+    pub prices: Arc<PriceTable>,
+    /// Where transcripts are looked for.
+    pub roots: Arc<[Root]>,
+    /// How many reports may be made at once.
+    pub turns: Arc<Semaphore>,
     /// The page's build.
     pub leptos: LeptosOptions,
 }
@@ -54,7 +76,11 @@ pub struct App {
 /// All routes behind all layers.
 pub fn router(app: App) -> Router {
     let access = app.access.clone();
-    Router::<App>::new()
+    let reports = ReportKind::ALL.into_iter().fold(Router::<App>::new(), |router, kind| {
+        let answer = move |state, query| report::Asked(kind).answer(state, query);
+        router.route(&format!("/api/v1/{kind}"), get(answer))
+    });
+    reports
         .route("/ws", any(ws::upgrade))
         .route("/health", get(api::health))
         .route("/api/v1/snapshot", get(api::snapshot))
@@ -83,11 +109,21 @@ pub(crate) struct Problem {
     error: &'static str,
     /// What is wrong and what to do.
     message: String,
+    /// Seconds after which asking again may help.
+    #[serde(skip)]
+    retry_after: Option<u32>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, error: &'static str, message: impl Into<String>) -> Self {
-        Self { status, error, message: message.into() }
+        Self { status, error, message: message.into(), retry_after: None }
+    }
+
+    /// Reports have nothing to tell yet.
+    pub(crate) fn reading() -> Self {
+        let message = "History is being read; ask again in a moment.";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "reading", message);
+        Self { retry_after: Some(1), ..problem }
     }
 
     pub(crate) fn stopping() -> Self {
@@ -97,6 +133,11 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.status, Json(self)).into_response()
+        let retry_after = self.retry_after;
+        let mut response = (self.status, Json(self)).into_response();
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }

@@ -1,18 +1,20 @@
-//! For how long the tools keep their transcripts.
+//! For how long the tools keep their transcripts, and which of these cannot be read: looked up when asked for.
 //!
 //! Claude Code deletes a transcript some days after its last change; `cleanupPeriodDays` in its settings says how
 //! many. Only that key is read.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use dashboard_core::history::Unreadable;
 use dashboard_core::record::Tool;
 use dashboard_core::report::{DEFAULT_KEEP_DAYS, Retention, TranscriptAge};
 use dashboard_core::time::Timestamp;
 use serde::Deserialize;
 
-use super::files;
+use super::files::{self, Found};
 use super::roots::Root;
 
 #[derive(Deserialize)]
@@ -36,6 +38,22 @@ pub fn of(roots: &[Root]) -> Retention {
         }
     }
     Retention { transcripts }
+}
+
+/// What below `roots` cannot be read at this moment.
+pub fn unreadable(roots: &[Root]) -> Vec<Unreadable> {
+    let mut unreadable = Vec::new();
+    let found: Vec<Found> = roots.iter().flat_map(|root| files::transcripts(root, &mut unreadable)).collect();
+    for found in found {
+        match fs::File::open(&found.path) {
+            Ok(_) => {}
+            // Deleted since we found it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => unreadable.push(files::Unreadable::new(&found.path, &error)),
+        }
+    }
+    unreadable.sort();
+    unreadable.iter().map(Into::into).collect()
 }
 
 /// What the settings in a configuration directory say, or the tool's default.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{DashboardSimulator, Scenario};
 use crate::event::{HealthCheck, SequencedEvent};
+use crate::history::History;
 use crate::ids::{AgentId, SessionId};
 use crate::ledger::FileId;
 use crate::price::PriceTable;
@@ -58,6 +59,11 @@ impl Simulation {
     /// What has come of it so far.
     pub fn state(&self) -> &DashboardState {
         &self.state
+    }
+
+    /// Everything reports are made of.
+    pub fn history(&self) -> History {
+        self.trackers.history()
     }
 
     /// The virtual time.

@@ -17,6 +17,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::event::{Event, HealthCheck, HealthError, IngestUpdate, SessionError};
+use crate::history::{History, Sessions};
 use crate::ids::ModelId;
 use crate::ledger::{Change, FileId, Ledger, Scope};
 use crate::price::PriceTable;
@@ -88,6 +89,8 @@ pub struct Trackers {
     config: TrackerConfig,
     prices: Arc<PriceTable>,
     ledger: Ledger,
+    /// Where and when sessions ran, for reports.
+    facts: Sessions,
     sessions: session::SessionMonitor,
     quota: quota::QuotaTracker,
     context: context::ContextTracker,
@@ -122,6 +125,7 @@ impl Trackers {
             config,
             prices,
             ledger: Ledger::default(),
+            facts: Sessions::default(),
             unpriced: BTreeMap::new(),
             responses: 0,
             recent_rejections: VecDeque::new(),
@@ -134,6 +138,11 @@ impl Trackers {
     /// The ledger: who claimed what.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Everything reports are made of, as it is now.
+    pub fn history(&self) -> History {
+        History::of(&self.ledger, Scope::All, self.facts.clone())
     }
 
     /// The number of the tool's file at `path`, relative to its root.
@@ -177,6 +186,7 @@ impl Trackers {
 
     /// Takes one record of the file.
     pub fn record(&mut self, file: FileId, record: &Record) {
+        self.facts.record(record);
         match record {
             Record::Usage(usage) => {
                 let mut changes = Vec::new();
