@@ -9,6 +9,8 @@
 //! The hub does not know what events mean, and nothing of sockets.
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -86,6 +88,26 @@ struct Inner {
     head: watch::Sender<Head>,
     clients: watch::Sender<u64>,
     snapshots: mpsc::Sender<SnapshotRequest>,
+    counts: Counts,
+}
+
+/// What the hub has done so far.
+#[derive(Debug, Default)]
+struct Counts {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    snapshots: AtomicU64,
+}
+
+/// What the hub has done since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HubCounts {
+    /// Frames of events made, each once for all pages.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Pages brought up to date by a snapshot.
+    pub snapshots: u64,
 }
 
 /// What subscriptions wait for.
@@ -107,6 +129,7 @@ impl Hub {
             head: watch::Sender::new(Head::default()),
             clients: watch::Sender::new(0),
             snapshots,
+            counts: Counts::default(),
         };
         (Self(Arc::new(inner)), requests)
     }
@@ -148,8 +171,13 @@ impl Hub {
 
     /// Makes a frame of what is pending; false if nothing is.
     fn cut(&self) -> bool {
-        let framed = self.log().cut();
+        let (framed, bytes) = {
+            let mut log = self.log();
+            (log.cut(), log.ring.back().map_or(0, |frame| frame.text.len()))
+        };
         if let Some(framed) = framed {
+            self.0.counts.frames.fetch_add(1, Relaxed);
+            self.0.counts.bytes.fetch_add(bytes as u64, Relaxed);
             self.0.head.send_modify(|head| head.framed = framed);
         }
         framed.is_some()
@@ -191,6 +219,13 @@ impl Hub {
         let (answer, snapshot) = oneshot::channel();
         self.0.snapshots.send(answer).await.map_err(|_| Stopped)?;
         snapshot.await.map_err(|_| Stopped)
+    }
+
+    /// What it has done so far.
+    pub fn counts(&self) -> HubCounts {
+        let Counts { frames, bytes, snapshots } = &self.0.counts;
+        let [frames, bytes, snapshots] = [frames, bytes, snapshots].map(|count| count.load(Relaxed));
+        HubCounts { frames, bytes, snapshots }
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -269,6 +304,7 @@ impl Subscription {
         self.snapshot = None;
         let snapshot = snapshot.map_err(|_| Stopped)?;
         self.position = Some(Position { epoch: snapshot.epoch.clone(), seq: snapshot.state.seq });
+        self.hub.0.counts.snapshots.fetch_add(1, Relaxed);
         Ok(Some(snapshot.frame()))
     }
 

@@ -187,6 +187,7 @@ impl DashboardManager {
             zone: report_zone,
             prices: report_prices,
             roots: report_roots,
+            high_water: http::HighWater::default(),
             turns: Arc::new(Semaphore::new(http::REPORTS_AT_ONCE)),
             leptos,
         };

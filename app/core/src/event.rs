@@ -455,6 +455,7 @@ pub struct IngestUpdate {
 /// How a part is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum HealthStatus {
     /// It works.
     #[default]
@@ -478,6 +479,7 @@ impl HealthStatus {
 
 /// One part's health.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ComponentHealth {
     /// How it is.
     pub status: HealthStatus,

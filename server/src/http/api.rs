@@ -12,19 +12,23 @@ use dashboard_core::state::{DashboardState, Mode};
 use dashboard_core::time::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 use super::{App, Problem};
 use crate::clock;
 
 /// `GET /health`.
-#[derive(Debug, Serialize)]
-struct Health {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
     status: HealthStatus,
+    /// `live` or `simulation`.
+    #[schema(value_type = String)]
     mode: Mode,
     version: &'static str,
     uptime_s: u64,
     clients: u64,
     components: BTreeMap<String, ComponentHealth>,
+    #[schema(value_type = String, format = DateTime)]
     timestamp: Timestamp,
 }
 
@@ -47,16 +51,22 @@ pub(super) async fn health(State(app): State<App>) -> Response {
 }
 
 /// `GET /api/v1/snapshot`.
-#[derive(Debug, Serialize)]
-struct Snapshot<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SnapshotAnswer<'a> {
+    /// The numbering the state belongs to.
+    #[schema(value_type = String)]
     epoch: &'a Epoch,
+    /// The last event in it.
+    #[schema(value_type = u64)]
     seq: Seq,
+    /// What the page would show; its fields are those of the events, see docs/PROTOCOL.md.
+    #[schema(value_type = Object)]
     state: &'a DashboardState,
 }
 
 pub(super) async fn snapshot(State(app): State<App>) -> Result<Response, Problem> {
     let snapshot: Arc<_> = app.hub.snapshot().await.map_err(|_| Problem::stopping())?;
-    let body = Snapshot { epoch: &snapshot.epoch, seq: snapshot.state.seq, state: &snapshot.state };
+    let body = SnapshotAnswer { epoch: &snapshot.epoch, seq: snapshot.state.seq, state: &snapshot.state };
     Ok(Json(body).into_response())
 }
 

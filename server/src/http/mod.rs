@@ -5,6 +5,8 @@
 mod api;
 mod assets;
 mod content_hash;
+mod metrics;
+mod openapi;
 mod pages;
 mod report;
 mod security;
@@ -29,6 +31,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower_http::limit::RequestBodyLimitLayer;
+use utoipa::ToSchema;
 
 use crate::clock::Clock;
 use crate::health::DashboardHealth;
@@ -36,6 +39,7 @@ use crate::history::Archive;
 use crate::hub::Hub;
 use crate::source::roots::Root;
 
+pub use metrics::HighWater;
 pub use security::{Access, AccessError, Token};
 pub(crate) use serve::serve;
 
@@ -67,24 +71,36 @@ pub struct App {
     pub prices: Arc<PriceTable>,
     /// Where transcripts are looked for.
     pub roots: Arc<[Root]>,
+    /// The highest values of the counters in `/metrics`.
+    pub high_water: HighWater,
     /// How many reports may be made at once.
     pub turns: Arc<Semaphore>,
     /// The page's build.
     pub leptos: LeptosOptions,
 }
 
+/// The routes for scripts and sockets, and their paths.
+fn api_routes() -> (Router<App>, Vec<String>) {
+    let mut routes = vec![
+        ("/ws".to_owned(), any(ws::upgrade)),
+        ("/health".to_owned(), get(api::health)),
+        ("/metrics".to_owned(), get(metrics::metrics)),
+        ("/api/openapi.json".to_owned(), get(openapi::openapi)),
+        ("/api/v1/snapshot".to_owned(), get(api::snapshot)),
+    ];
+    routes.extend(ReportKind::ALL.map(|kind| {
+        let answer = move |state, query| report::Asked(kind).answer(state, query);
+        (format!("/api/v1/{kind}"), get(answer))
+    }));
+    let paths = routes.iter().map(|(path, _)| path.clone()).collect();
+    (routes.into_iter().fold(Router::new(), |router, (path, answer)| router.route(&path, answer)), paths)
+}
+
 /// All routes behind all layers.
 pub fn router(app: App) -> Router {
     let access = app.access.clone();
-    let reports = ReportKind::ALL.into_iter().fold(Router::<App>::new(), |router, kind| {
-        let answer = move |state, query| report::Asked(kind).answer(state, query);
-        router.route(&format!("/api/v1/{kind}"), get(answer))
-    });
-    reports
-        .route("/ws", any(ws::upgrade))
-        .route("/health", get(api::health))
-        .route("/api/v1/snapshot", get(api::snapshot))
-        .route("/api/{*path}", any(api::unknown))
+    let (api, _) = api_routes();
+    api.route("/api/{*path}", any(api::unknown))
         .merge(pages::routes())
         .fallback(get(pages::file_or_not_found))
         .with_state(app)
@@ -101,7 +117,7 @@ pub(crate) fn leptos_options() -> anyhow::Result<LeptosOptions> {
 }
 
 /// An error as the API and the guard answer it: `{"error":"…","message":"…"}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
     #[serde(skip)]
     status: StatusCode,

@@ -1,0 +1,193 @@
+//! `GET /api/openapi.json`: what the API answers, described from the types it answers with.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use dashboard_core::report::{
+    Audit, BlockRow, Figures, Filter, ModelRow, PeriodRow, ProjectRow, ReportKind, SessionRow, Table, Totals,
+};
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, PathsBuilder, Ref, RefOr,
+    Required, ResponseBuilder,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::Problem;
+use super::api::{Health, SnapshotAnswer};
+
+pub(super) async fn openapi() -> Response {
+    Json(document()).into_response()
+}
+
+/// The whole description.
+pub(super) fn document() -> OpenApi {
+    let mut schemas = Vec::new();
+    for add in [
+        add::<Totals>,
+        add::<PeriodRow>,
+        add::<SessionRow>,
+        add::<BlockRow>,
+        add::<ModelRow>,
+        add::<ProjectRow>,
+        add::<Audit>,
+        add::<Figures>,
+        add::<Filter>,
+        add::<ReportKind>,
+        add::<Health>,
+        add::<SnapshotAnswer>,
+        add::<Problem>,
+    ] {
+        add(&mut schemas);
+    }
+    let components = schemas
+        .into_iter()
+        .fold(ComponentsBuilder::new(), |components, (name, schema)| components.schema(name, schema));
+
+    let get = |operation: Operation| PathItem::new(HttpMethod::Get, operation);
+    let mut paths = PathsBuilder::new();
+    for kind in ReportKind::ALL {
+        paths = paths.path(format!("/api/v1/{kind}"), get(report(kind)));
+    }
+    let snapshot = described("What the page would show", json(SnapshotAnswer::schema(), "The state at this moment."));
+    let health = described("How the parts of the dashboard are", json(Health::schema(), "Healthy or degraded."))
+        .response("503", json(Health::schema(), "A part is unhealthy."));
+    let metrics = described("Figures for Prometheus", text("text/plain", "Text format 0.0.4."));
+    let openapi = described("This description", json(object().into(), "OpenAPI 3.1."));
+    let ws = described("The page's WebSocket, subprotocol dashboard.v1", None)
+        .response("101", ResponseBuilder::new().description("Frames as docs/PROTOCOL.md describes them."));
+    let paths = paths
+        .path("/api/v1/snapshot", get(snapshot.response("503", problem("The dashboard is stopping.")).build()))
+        .path("/api/openapi.json", get(openapi.build()))
+        .path("/health", get(health.build()))
+        .path("/metrics", get(metrics.build()))
+        .path("/ws", get(ws.build()));
+    let info = InfoBuilder::new().title("dashboard").version(env!("CARGO_PKG_VERSION")).description(Some(
+        "Figures of AI coding sessions on this machine. All answers are for GET. With --token, send \
+             `Authorization: Bearer T`. Other Hosts and Origins than the dashboard's own are refused (403).",
+    ));
+    OpenApiBuilder::new().info(info.build()).paths(paths).components(Some(components.build())).build()
+}
+
+/// A type and all it is made of.
+fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    schemas.push((T::name().into_owned(), T::schema()));
+    T::schemas(schemas);
+}
+
+fn report(kind: ReportKind) -> Operation {
+    let schema = match kind {
+        ReportKind::Totals => Totals::schema(),
+        ReportKind::Daily | ReportKind::Weekly | ReportKind::Monthly => Table::<PeriodRow>::schema(),
+        ReportKind::Sessions => Table::<SessionRow>::schema(),
+        ReportKind::Blocks => Table::<BlockRow>::schema(),
+        ReportKind::Models => Table::<ModelRow>::schema(),
+        ReportKind::Projects => Table::<ProjectRow>::schema(),
+        ReportKind::Audit => Audit::schema(),
+    };
+    let body = ContentBuilder::new().schema(Some(schema)).build();
+    let csv = ContentBuilder::new().schema(Some(string())).build();
+    let answer = ResponseBuilder::new()
+        .description("The report; unknown figures are null, never 0.")
+        .content("application/json", body)
+        .content("text/csv", csv);
+    let query = [
+        ("since", "First day counted: 2026-09-20, today, yesterday, or days ago such as 7d."),
+        ("until", "Last day counted, likewise."),
+        ("project", "A project's directory, or the last part of it."),
+        ("model", "A model's id or name, or a part of it."),
+        ("tool", "claude-code or codex."),
+        ("format", "json (default) or csv."),
+    ];
+    let operation = described(kind.about(), answer)
+        .operation_id(Some(kind.as_str()))
+        .response("400", problem("The query is not understood; the message says what is allowed."))
+        .response("503", problem("History is being read (Retry-After says when to ask again), or it is stopping."));
+    let parameter = |operation: OperationBuilder, (name, about): (&str, &str)| {
+        let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).description(Some(about));
+        operation.parameter(parameter.required(Required::False).schema(Some(string())))
+    };
+    query.into_iter().fold(operation, parameter).build()
+}
+
+fn described(summary: &str, answer: impl Into<Option<ResponseBuilder>>) -> OperationBuilder {
+    let operation = OperationBuilder::new().summary(Some(summary));
+    match answer.into() {
+        Some(answer) => operation.response("200", answer),
+        None => operation,
+    }
+}
+
+fn json(schema: RefOr<Schema>, about: &str) -> ResponseBuilder {
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    ResponseBuilder::new().description(about).content("application/json", content)
+}
+
+fn text(kind: &str, about: &str) -> ResponseBuilder {
+    let content = ContentBuilder::new().schema(Some(string())).build();
+    ResponseBuilder::new().description(about).content(kind, content)
+}
+
+fn problem(about: &str) -> ResponseBuilder {
+    json(RefOr::Ref(Ref::from_schema_name(Problem::name())), about)
+}
+
+fn string() -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::String).into()
+}
+
+fn object() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Object)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Every `$ref` in `value`.
+    fn references(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    match value.as_str() {
+                        Some(target) if name == "$ref" => drop(found.insert(target.to_owned())),
+                        _ => references(value, found),
+                    }
+                }
+            }
+            Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_route_is_described_and_nothing_else() {
+        let document = serde_json::to_value(document()).unwrap();
+        let described: BTreeSet<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
+        let routes: BTreeSet<String> = super::super::api_routes().1.into_iter().collect();
+        assert_eq!(described, routes);
+        for path in document["paths"].as_object().unwrap().values() {
+            assert!(path["get"]["summary"].is_string() && path["get"]["responses"].is_object());
+        }
+    }
+
+    #[test]
+    fn every_type_it_refers_to_is_described() {
+        let document = serde_json::to_value(document()).unwrap();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        assert!(!found.is_empty());
+        for reference in found {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+        let text = document.to_string();
+        for field in ["cost_usd", "unpriced_responses", "byte_offset", "tokens_per_minute", "in_days"] {
+            assert!(text.contains(&format!("\"{field}\"")), "{field}");
+        }
+    }
+}
