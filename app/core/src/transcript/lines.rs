@@ -3,8 +3,9 @@
 //! Keeps only the beginning of a line whose end has not come yet, and of that no more than [`MAX_LINE`] bytes.
 //! Knows nothing of what is in a line.
 
-/// Longest line read, in bytes, without its newline. Real ones exceed 1 MB; one beyond this is damage.
-pub const MAX_LINE: usize = 64 << 20;
+/// Longest line read, in bytes, without its newline. Real ones exceed 1 MB, with images in them; no request to a vendor's
+/// API is longer than this, and a line beyond it is damage. Each file being read may need as much memory.
+pub const MAX_LINE: usize = 32 << 20;
 
 /// A line, without its newline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
