@@ -24,8 +24,11 @@
 //! on several threads and a merge of two ledgers agree.
 
 use std::cmp::Ordering;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use crate::ids::{MessageId, SessionId};
 use crate::record::{FileCounts, Lineage, Rejection, Tool, UsageRecord};
@@ -86,7 +89,7 @@ pub struct Ledger {
     files: Vec<File>,
     by_path: HashMap<Arc<str>, FileId>,
     /// All claims on a message; at most one per file, request and chain.
-    messages: HashMap<MessageId, Vec<Claim>>,
+    messages: FxHashMap<MessageId, Vec<Claim>>,
     /// Files by the session they are, and by the session they were forked from.
     of_session: HashMap<SessionId, Vec<FileId>>,
     forked_from: HashMap<SessionId, Vec<FileId>>,
@@ -144,6 +147,8 @@ impl Ledger {
         let claim = Claim { file, record: record.clone() };
         if claims.is_empty() {
             on_change(Change::Added(record));
+            // Most responses are claimed by one file only.
+            claims.reserve_exact(1);
             claims.push(claim);
             return;
         }
@@ -368,8 +373,12 @@ impl Ledger {
             mine.alone.append(&mut file.alone);
         }
         for (message, claims) in other.messages {
-            let mine = self.messages.entry(message).or_default();
-            mine.extend(claims.into_iter().map(|claim| Claim { file: ids[claim.file.0 as usize], ..claim }));
+            let claims = claims.into_iter().map(|claim| Claim { file: ids[claim.file.0 as usize], ..claim });
+            match self.messages.entry(message) {
+                // In the same memory: there is one of these for nearly every response.
+                Entry::Vacant(none) => drop(none.insert(claims.collect())),
+                Entry::Occupied(mine) => mine.into_mut().extend(claims),
+            }
         }
         for (file, list) in other.rejections {
             for rejection in list {

@@ -59,7 +59,6 @@ object! {
     cwd: "cwd",
     branch: "gitBranch",
     version: "version",
-    message: "message",
     data: "data",
     compact: "compactMetadata",
     quota: "quotaLimits",
@@ -67,6 +66,10 @@ object! {
     error: "error",
     total_cost: "totalCostUSD",
     model_usage: "modelUsage",
+    ; "message":
+    message_id: "id",
+    message_model: "model",
+    message_usage: "usage",
 }
 
 impl<'a> Object<'a> {
@@ -84,19 +87,22 @@ impl<'a> Object<'a> {
 
     /// Where the record tells of the usage of a response, if it does.
     fn claim(&self) -> Option<Claim<'a>> {
-        let (request, timestamp, message, agent, embedded) = if self.is_of_type("assistant") || self.kind.is_null() {
-            (self.request, self.timestamp, self.message, self.agent, false)
+        let (request, timestamp, agent, [id, model, usage], embedded);
+        if self.is_of_type("assistant") || self.kind.is_null() {
+            (request, timestamp, agent, embedded) = (self.request, self.timestamp, self.agent, false);
+            [id, model, usage] = [self.message_id, self.message_model, self.message_usage];
         } else if self.is_of_type("progress") {
-            let [kind, holder, agent] = self.data.fields(&["type", "message", "agentId"]);
+            let [kind, holder, own_agent] = self.data.fields(&["type", "message", "agentId"]);
             if kind.text()? != "agent_progress" {
                 return None;
             }
-            let [request, timestamp, message] = holder.fields(&["requestId", "timestamp", "message"]);
-            (request, timestamp, message, agent, true)
+            let message;
+            [request, timestamp, message] = holder.fields(&["requestId", "timestamp", "message"]);
+            [id, model, usage] = message.fields(&["id", "model", "usage"]);
+            (agent, embedded) = (own_agent, true);
         } else {
             return None;
-        };
-        let [id, model, usage] = message.fields(&["id", "model", "usage"]);
+        }
         let model = model.text();
         (usage.is_object() && model.as_deref() != Some(SYNTHETIC)).then_some(Claim {
             id,
@@ -131,8 +137,10 @@ pub(super) struct Parser {
     agent: Option<AgentId>,
     /// What was said of the session last, with everything said before.
     said: Option<SessionMeta>,
-    /// The model of the newest usage record, so that one text serves them all.
+    /// Names in the newest usage record, so that one text serves all lines that repeat them.
     model: Option<ModelId>,
+    message: Option<MessageId>,
+    request: Option<RequestId>,
     state: State,
 }
 
@@ -151,6 +159,8 @@ impl Parser {
             agent: agent_of(path).map(AgentId::new),
             said: None,
             model: None,
+            message: None,
+            request: None,
             state,
         }
     }
@@ -270,8 +280,8 @@ impl Parser {
             session,
             agent: claim.agent.id().map_or(agent, |id| Some(AgentId::new(&*id))),
             sidechain: claim.embedded || object.sidechain.is_true(),
-            message: claim.id.id().map(|id| MessageId::new(&*id)),
-            request: claim.request.id().map(|id| RequestId::new(&*id)),
+            message: claim.id.id().map(|id| shared(&mut self.message, &id)),
+            request: claim.request.id().map(|id| shared(&mut self.request, &id)),
             model: self.model_named(claim.model.as_deref()),
             at: if claim.embedded { at.or_else(|| object.timestamp.timestamp()) } else { at },
             usage,
@@ -281,11 +291,15 @@ impl Parser {
     }
 
     fn model_named(&mut self, name: Option<&str>) -> ModelId {
-        let name = name.filter(|name| !name.is_empty()).unwrap_or("unknown");
-        match &self.model {
-            Some(model) if model.as_str() == name => model.clone(),
-            _ => self.model.insert(ModelId::new(name)).clone(),
-        }
+        shared(&mut self.model, name.filter(|name| !name.is_empty()).unwrap_or("unknown"))
+    }
+}
+
+/// The id with this text: the one known, if it has it, or else a new one, known from now on.
+fn shared<T: Clone + AsRef<str> + for<'a> From<&'a str>>(known: &mut Option<T>, text: &str) -> T {
+    match known {
+        Some(known) if known.as_ref() == text => known.clone(),
+        _ => known.insert(T::from(text)).clone(),
     }
 }
 

@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use wide::u8x16;
+
 use crate::record::RejectReason;
 use crate::time::Timestamp;
 
@@ -90,10 +92,12 @@ impl<'a> Value<'a> {
         let mut members = Vec::new();
         let mut scanner = Scanner { bytes: self.0, at: 0 };
         // It has been checked, so an error only ends a value that is no object.
-        let _ = scanner.each_member(1, |key, value| {
+        let _ = scanner.each_member(1, |scanner, key| {
+            let value = scanner.take_value(2)?;
             if members.len() < most {
-                members.push((unescape(key), value));
+                members.push((unescape(key.text), value));
             }
+            Ok(())
         });
         members
     }
@@ -113,6 +117,19 @@ pub(super) fn objects<'a, const N: usize>(
     text: &'a [u8],
     names: &[&str; N],
 ) -> Result<Vec<[Value<'a>; N]>, RejectReason> {
+    let found = objects_within(text, names, ("", &[]))?;
+    Ok(found.into_iter().map(|(fields, [])| fields).collect())
+}
+
+/// Fields of an object, and of one within it.
+type Fields<'a, const N: usize, const M: usize> = ([Value<'a>; N], [Value<'a>; M]);
+
+/// The same, with the fields of an object within each, named first: so that the largest part of a line is read once.
+pub(super) fn objects_within<'a, const N: usize, const M: usize>(
+    text: &'a [u8],
+    names: &[&str; N],
+    within: (&str, &[&str; M]),
+) -> Result<Vec<Fields<'a, N, M>>, RejectReason> {
     let mut scanner = Scanner { bytes: text, at: 0 };
     let mut found = Vec::with_capacity(1);
     while let Some(first) = scanner.peek() {
@@ -120,28 +137,51 @@ pub(super) fn objects<'a, const N: usize>(
             scanner.value(1)?;
             return Err(RejectReason::NotAnObject);
         }
-        found.push(scanner.object(1, names)?);
+        let (mut fields, mut inner) = ([Value::NULL; N], [Value::NULL; M]);
+        scanner.each_member(1, |scanner, key| {
+            if M > 0 && slot(key, &[within.0]).is_some() {
+                inner = [Value::NULL; M];
+                if scanner.peek() == Some(b'{') {
+                    inner = scanner.object(2, within.1)?;
+                    return Ok(());
+                }
+            }
+            let value = scanner.take_value(2)?;
+            if let Some(slot) = slot(key, names) {
+                fields[slot] = value;
+            }
+            Ok(())
+        })?;
+        found.push((fields, inner));
     }
     Ok(found)
 }
 
-/// Declares `Object`, what a parser reads of each object of a line: its fields, and the names they have in JSON.
+/// Declares `Object`, what a parser reads of each object of a line: its fields, and the names they have in JSON; then,
+/// if wanted, those of one object within it.
 macro_rules! object {
-    ($($field:ident: $name:literal,)*) => {
+    ($($field:ident: $name:literal,)* $(; $object:literal: $($inner:ident: $inner_name:literal,)*)?) => {
         /// One object of a transcript, as far as it matters here.
         #[derive(Debug)]
         pub(super) struct Object<'a> {
             $($field: super::json::Value<'a>,)*
+            $($($inner: super::json::Value<'a>,)*)?
         }
 
         impl<'a> Object<'a> {
             /// All objects of a line; why it is refused if it is anything but complete objects.
             pub(super) fn all(line: &'a [u8]) -> Result<Vec<Self>, crate::record::RejectReason> {
-                let objects = super::json::objects(line, &[$($name),*])?;
-                Ok(objects.into_iter().map(|[$($field),*]| Self { $($field),* }).collect())
+                let within = super::json::object!(@within $($object: $($inner_name,)*)?);
+                let objects = super::json::objects_within(line, &[$($name),*], within)?;
+                Ok(objects
+                    .into_iter()
+                    .map(|([$($field),*], [$($($inner),*)?])| Self { $($field,)* $($($inner,)*)? })
+                    .collect())
             }
         }
     };
+    (@within) => { ("", &[]) };
+    (@within $object:literal: $($name:literal,)*) => { ($object, &[$($name),*]) };
 }
 
 pub(super) use object;
@@ -180,8 +220,8 @@ impl<'a> Scanner<'a> {
     /// Passes a value of any kind, which lies this deep.
     fn value(&mut self, depth: u32) -> Checked {
         match self.peek().ok_or(NOT_JSON)? {
-            b'"' => self.string(),
-            b'{' => self.object(depth, &[]).map(|[]| ()),
+            b'"' => self.string().map(drop),
+            b'{' => self.each_member(depth, |scanner, _| scanner.value(depth + 1)),
             b'[' => self.array(depth),
             b't' => self.literal(b"true"),
             b'f' => self.literal(b"false"),
@@ -194,16 +234,26 @@ impl<'a> Scanner<'a> {
     /// Passes an object; returns the fields of these names, the last one of each.
     fn object<const N: usize>(&mut self, depth: u32, names: &[&str; N]) -> Result<[Value<'a>; N], RejectReason> {
         let mut found = [Value::NULL; N];
-        self.each_member(depth, |key, value| {
+        self.each_member(depth, |scanner, key| {
+            let value = scanner.take_value(depth + 1)?;
             if let Some(slot) = slot(key, names) {
                 found[slot] = value;
             }
+            Ok(())
         })?;
         Ok(found)
     }
 
-    /// Passes an object, member by member.
-    fn each_member(&mut self, depth: u32, mut member: impl FnMut(&'a [u8], Value<'a>)) -> Checked {
+    /// Passes a value, and returns it.
+    fn take_value(&mut self, depth: u32) -> Result<Value<'a>, RejectReason> {
+        self.peek();
+        let from = self.at;
+        self.value(depth)?;
+        Ok(Value(&self.bytes[from..self.at]))
+    }
+
+    /// Passes an object; `member` is given each key, and passes the value.
+    fn each_member(&mut self, depth: u32, mut member: impl FnMut(&mut Self, Key<'a>) -> Checked) -> Checked {
         self.take(b'{')?;
         if depth > MAX_DEPTH {
             return Err(RejectReason::TooDeep);
@@ -216,14 +266,11 @@ impl<'a> Scanner<'a> {
             if self.peek() != Some(b'"') {
                 return Err(NOT_JSON);
             }
-            let key_at = self.at + 1;
-            self.string()?;
-            let key = &self.bytes[key_at..self.at - 1];
+            let from = self.at + 1;
+            let escaped = self.string()?;
+            let key = Key { text: &self.bytes[from..self.at - 1], escaped };
             self.take(b':')?;
-            self.peek();
-            let value_at = self.at;
-            self.value(depth + 1)?;
-            member(key, Value(&self.bytes[value_at..self.at]));
+            member(self, key)?;
             match self.peek() {
                 Some(b',') => self.at += 1,
                 _ => break self.take(b'}'),
@@ -285,36 +332,87 @@ impl<'a> Scanner<'a> {
         if count == 0 { Err(NOT_JSON) } else { Ok(()) }
     }
 
-    /// Passes a string, at whose first quote it stands. Any bytes but control characters may be in it.
-    fn string(&mut self) -> Checked {
-        self.at += 1;
+    /// Passes a string, at whose first quote it stands; whether there is an escape in it. Any bytes but control
+    /// characters may be in it.
+    fn string(&mut self) -> Result<bool, RejectReason> {
+        let mut base = self.at + 1;
+        let mut escaped = false;
         loop {
-            let rest = &self.bytes[self.at..];
-            let length = memchr::memchr2(b'"', b'\\', rest).ok_or(NOT_JSON)?;
-            // Without an early exit, so that it is done many bytes at a time.
-            if rest[..length].iter().fold(u8::MAX, |least, &byte| least.min(byte)) < b' ' {
-                return Err(NOT_JSON);
-            }
-            self.at += length + 1;
-            if rest[length] == b'"' {
-                return Ok(());
-            }
-            self.at += match rest.get(length + 1) {
-                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 1,
-                Some(b'u') if hex(rest, length + 2).is_some() => 5,
-                _ => return Err(NOT_JSON),
+            let (width, mut special) = match self.bytes.get(base..).and_then(<[u8]>::first_chunk) {
+                Some(block) => (BLOCK, specials(block)),
+                None => {
+                    // The end of the text: what is missing of a block is a quote, which then turns out not to be there.
+                    let rest = self.bytes.get(base..).unwrap_or_default();
+                    let mut block = [b'"'; BLOCK];
+                    block[..rest.len()].copy_from_slice(rest);
+                    (rest.len(), specials(&block))
+                }
             };
+            let mut next = base + BLOCK;
+            while special != 0 {
+                let within = special.trailing_zeros() as usize;
+                let at = base + within;
+                if within >= width {
+                    return Err(NOT_JSON);
+                }
+                match self.bytes[at] {
+                    b'"' => {
+                        self.at = at + 1;
+                        return Ok(escaped);
+                    }
+                    b'\\' => {}
+                    _ => return Err(NOT_JSON),
+                }
+                escaped = true;
+                let length = match self.bytes.get(at + 1) {
+                    Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+                    Some(b'u') if hex(self.bytes, at + 2).is_some() => 6,
+                    _ => return Err(NOT_JSON),
+                };
+                if within + length >= BLOCK {
+                    next = at + length;
+                    break;
+                }
+                special &= u32::MAX << (within + length);
+            }
+            base = next;
         }
     }
 }
 
+/// Bytes looked at at once.
+const BLOCK: usize = 16;
+
+/// Which bytes mean something within a string, a bit for each: quote, backslash, and those that must not be there.
+/// Nearly all of a transcript is strings, so this is what reading it takes.
+fn specials(block: &[u8; BLOCK]) -> u32 {
+    let bytes = u8x16::new(*block);
+    let special = bytes.simd_eq(u8x16::splat(b'"'))
+        | bytes.simd_eq(u8x16::splat(b'\\'))
+        | bytes.min(u8x16::splat(b' ' - 1)).simd_eq(bytes);
+    special.to_bitmask()
+}
+
+/// The key of a member, as it stands in the text.
+#[derive(Clone, Copy)]
+struct Key<'a> {
+    text: &'a [u8],
+    /// Whether there is an escape in it.
+    escaped: bool,
+}
+
 /// Which of the names this key is.
-fn slot(key: &[u8], names: &[&str]) -> Option<usize> {
-    if key.contains(&b'\\') {
-        let key = unescape(key);
+fn slot(key: Key<'_>, names: &[&str]) -> Option<usize> {
+    if key.escaped {
+        let key = unescape(key.text);
         return names.iter().position(|name| key == *name);
     }
-    names.iter().position(|name| key == name.as_bytes())
+    // The length and the first byte tell nearly all apart.
+    let same = |name: &&str| {
+        let name = name.as_bytes();
+        name.len() == key.text.len() && name.first() == key.text.first() && name == key.text
+    };
+    names.iter().position(same)
 }
 
 /// The four hexadecimal digits at `at`.
@@ -327,7 +425,10 @@ fn hex(bytes: &[u8], at: usize) -> Option<u16> {
 
 /// What a checked string says, without its quotes.
 fn unescape(inner: &[u8]) -> Cow<'_, str> {
-    let Some(first) = memchr::memchr(b'\\', inner) else { return String::from_utf8_lossy(inner) };
+    let Some(first) = memchr::memchr(b'\\', inner) else {
+        // Twice, if it is not Unicode; but nearly always it is, and then this is the faster one.
+        return str::from_utf8(inner).map_or_else(|_| String::from_utf8_lossy(inner), Cow::Borrowed);
+    };
     let mut text = String::from_utf8_lossy(&inner[..first]).into_owned();
     let mut rest = &inner[first..];
     while let [b'\\', escape, tail @ ..] = rest {
