@@ -12,12 +12,14 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use dashboard_core::ids::SessionId;
 use dashboard_core::ledger::{FileId, Ledger, Scope};
 use dashboard_core::price::PriceTable;
 use dashboard_core::record::{ContextFill, LimitWindow, RateLimitReport, Record, Rejection, Tool, UsageRecord};
 use dashboard_core::time::{Timestamp, ZoneOffsets};
+use dashboard_core::tracker::{TrackerConfig, Trackers};
 use dashboard_core::transcript::{Reading, TranscriptReader};
 use serde_json::{Map, Value, json};
 
@@ -254,6 +256,30 @@ fn check(found: &Found, truth: &Value, what: &str) {
     }
 }
 
+/// The context of every session that the live state shows, as if the dashboard had been started at that moment.
+fn check_contexts(tool: Tool, root: &Path, truth: &Value, now: Timestamp, what: &str) -> usize {
+    let config = TrackerConfig { zone: ZoneOffsets::default(), ..TrackerConfig::default() };
+    let mut trackers = Trackers::new(config, Arc::new(PriceTable::embedded()));
+    for mut file in Found::new(tool, root).files {
+        let id = trackers.file(tool, &file.name);
+        let mut take = |record: Record| trackers.record(id, &record);
+        assert_eq!(file.reader.read(&file.bytes, &mut take), Reading::Valid);
+        assert_eq!(file.reader.finish(&mut take), Reading::Valid);
+    }
+    let state = trackers.begin(now);
+    let shown = state.sessions.values().filter_map(|session| Some((session, session.context.as_ref()?)));
+    let mut compared = 0;
+    for (session, context) in shown {
+        let expected = &truth["sessions"][session.id.as_str()]["context"];
+        let Some(fields) = expected.as_object() else { continue };
+        let used = context.now.used.map(|used| used.0);
+        assert_eq!(json!(used), fields["used"], "{what}: used by {}", session.id);
+        assert_eq!(json!(context.now.limit.0), fields["limit"], "{what}: limit of {}", session.id);
+        compared += 1;
+    }
+    compared
+}
+
 fn check_directory(tool: Tool, root: &Path, truth: &Value, what: &str) {
     check(&Found::new(tool, root).one_by_one(), truth, what);
     for seed in 1..=2 {
@@ -293,21 +319,28 @@ fn every_set_of_samples() {
 
 #[test]
 #[ignore = "needs DASHBOARD_SAMPLES and the generator beside it"]
-fn damaged_corpora_of_five_seeds() {
+fn damaged_corpora_of_six_seeds() {
     let generator = samples().join("../tools/gen_corpus.py");
     assert!(generator.is_file(), "there is no {}", generator.display());
-    for seed in 1..=5 {
+    // The sixth is damaged fifty times as much.
+    let mut contexts = 0;
+    for (seed, damage) in [(1, "0.004"), (2, "0.004"), (3, "0.004"), (4, "0.004"), (5, "0.004"), (6, "0.2")] {
         let dir = env::temp_dir().join(format!("dashboard-corpus-{}-{seed}", std::process::id()));
         let made = Command::new("python3")
             .arg(&generator)
             .arg(&dir)
-            .args(["--mb", "20", "--corrupt", "--codex", "--seed", &seed.to_string()])
+            .args(["--mb", "20", "--corrupt", "--codex", "--damage", damage, "--seed", &seed.to_string()])
             .output()
             .expect("python3 runs the generator");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let truth = truth(&dir);
         check_directory(Tool::ClaudeCode, &dir, &truth, &format!("seed {seed}"));
         check_directory(Tool::Codex, &dir.join("codex"), &truth["codex"], &format!("seed {seed}, codex"));
+        let now = Timestamp::parse(truth["now"].as_str().unwrap()).unwrap();
+        contexts += check_contexts(Tool::ClaudeCode, &dir, &truth, now, &format!("seed {seed}"));
+        contexts +=
+            check_contexts(Tool::Codex, &dir.join("codex"), &truth["codex"], now, &format!("seed {seed}, codex"));
         fs::remove_dir_all(&dir).unwrap();
     }
+    assert!(contexts >= 12, "only {contexts} sessions of today");
 }
