@@ -8,6 +8,7 @@ use app::feed::ServerBoot;
 use dashboard_core::ids::Epoch;
 use dashboard_core::price::PriceTable;
 use dashboard_core::protocol::Boot;
+use dashboard_core::record::Tool;
 use dashboard_core::simulator::{Scenario, Simulation};
 use dashboard_core::state::{DashboardState, Mode};
 use dashboard_core::time::{MINUTE_MS, Timestamp, ZoneOffsets};
@@ -116,4 +117,17 @@ fn without_a_state_the_page_is_a_skeleton_of_itself() {
     assert!(html.contains("id=\"h-quota\""));
     assert_eq!(hook(&html, "mode"), ["demo"]);
     assert!(html.contains("Demo data") && html.contains("id=\"h-scenario\""), "said from the first paint");
+}
+
+#[test]
+fn a_session_of_another_tool_says_so() {
+    let mut boot = boot(Scenario::AgentSwarm);
+    assert!(!rendered("/", Some(boot.clone())).contains("Codex · "));
+    for session in boot.state.sessions.values_mut() {
+        session.tool = Tool::Codex;
+        session.branch = Some("topic".to_owned());
+    }
+    let id = boot.state.sessions.keys().next().unwrap().clone();
+    assert!(rendered("/", Some(boot.clone())).contains("Codex · topic"));
+    assert!(rendered(&format!("/sessions/{id}"), Some(boot)).contains("Codex · "));
 }

@@ -7,7 +7,7 @@ use chrono::Datelike;
 
 use crate::event::SessionPhase;
 use crate::level::Level;
-use crate::record::{ApiErrorKind, LimitWindow};
+use crate::record::{ApiErrorKind, LimitWindow, Tool};
 use crate::time::{DAY_MS, Day, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp, ZoneOffsets};
 use crate::units::{Cost, Money, Tokens};
 
@@ -185,6 +185,11 @@ pub fn month(day: Day) -> &'static str {
 /// The weekday in three letters. Not by chrono's patterns, whose machinery would be in the WASM.
 fn weekday(day: Day) -> &'static str {
     ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"][day.weekday().num_days_from_monday() as usize]
+}
+
+/// A text on a session, with its tool in front unless that is Claude Code: `Codex · main`.
+pub fn with_tool(tool: Tool, text: String) -> String {
+    if tool == Tool::ClaudeCode { text } else { format!("{} · {text}", tool.title()) }
 }
 
 /// The first eight characters of an id.

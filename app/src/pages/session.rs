@@ -63,7 +63,7 @@ impl Facts {
             details: [
                 ("Directory", session.cwd.clone().unwrap_or_else(unknown)),
                 ("Branch", session.branch.clone().unwrap_or_else(unknown)),
-                ("Model", model_name(session.model.as_ref())),
+                ("Model", format::with_tool(session.tool, model_name(session.model.as_ref()))),
                 ("Started", at(session.started_at)),
                 ("Duration", format::span(session.duration_ms(now))),
                 ("Last failure", session.last_error.map_or("none", format::api_error).to_owned()),

@@ -74,7 +74,7 @@ struct Row {
 fn row(session: &Session, zone: &ZoneOffsets, now: Timestamp) -> Row {
     Row {
         project: session.project.clone(),
-        branch: session.branch.clone().unwrap_or_else(|| format::UNKNOWN.to_owned()),
+        branch: format::with_tool(session.tool, session.branch.clone().unwrap_or_else(|| format::UNKNOWN.to_owned())),
         phase: session.phase,
         family: model_family(session.model.as_ref()),
         model: model_name(session.model.as_ref()),

@@ -95,7 +95,10 @@ impl Row {
         Self {
             phase: session.phase,
             project: session.project.clone(),
-            detail: session.branch.clone().unwrap_or_else(|| format::short_id(session.id.as_str()).to_owned()),
+            detail: format::with_tool(
+                session.tool,
+                session.branch.clone().unwrap_or_else(|| format::short_id(session.id.as_str()).to_owned()),
+            ),
             family: model_family(session.model.as_ref()),
             model: model_name(session.model.as_ref()),
             fill,
