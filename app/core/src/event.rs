@@ -65,6 +65,9 @@ pub enum Event {
     /// A quota window reached a level for the first time since its reset.
     #[serde(rename = "quota:warning")]
     QuotaWarning(QuotaWarning),
+    /// The vendor of another tool said something of a limit of its own.
+    #[serde(rename = "limit:update")]
+    LimitUpdate(LimitUpdate),
     /// A session's context window changed.
     #[serde(rename = "context:update")]
     ContextUpdate(ContextUpdate),
@@ -96,6 +99,7 @@ impl Event {
             Self::SessionComplete(_) => "session:complete",
             Self::QuotaUpdate(_) => "quota:update",
             Self::QuotaWarning(_) => "quota:warning",
+            Self::LimitUpdate(_) => "limit:update",
             Self::ContextUpdate(_) => "context:update",
             Self::ContextWarning(_) => "context:warning",
             Self::CostUpdate(_) => "cost:update",
@@ -308,6 +312,22 @@ pub struct QuotaUpdate {
     pub history: Option<Vec<QuotaPoint>>,
     /// Who used the window's tokens, most first; shares of all kinds of tokens seen here.
     pub used_by: Vec<QuotaShare>,
+}
+
+/// `limit:update`: a limit of a tool other than Claude Code, as its vendor last told it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LimitUpdate {
+    /// Whose limit.
+    pub tool: Tool,
+    /// Which one.
+    pub window: LimitWindow,
+    /// Used share, 0 to 100; null if not said.
+    pub percent: Option<f64>,
+    /// When it is reset; null if not said. After that the share is out of date.
+    #[serde(rename = "resetTime")]
+    pub reset_time: Option<Timestamp>,
+    /// When it was said.
+    pub as_of: Timestamp,
 }
 
 /// One point of a window's curve.

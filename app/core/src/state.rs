@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{
     AgentTokens, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, HealthError, HealthStatus,
-    IngestUpdate, MinuteTokens, QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens,
+    IngestUpdate, LimitUpdate, MinuteTokens, QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens,
     SessionUpdate,
 };
 use crate::format;
@@ -92,6 +92,9 @@ pub struct DashboardState {
     pub seven_day: Option<QuotaWindow>,
     /// The week, largest model; only where the vendor reports it.
     pub seven_day_opus: Option<QuotaWindow>,
+    /// Limits of other tools, as their vendors last told them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<Tool, BTreeMap<LimitWindow, LimitUpdate>>,
     /// Today, in the configured zone.
     pub today: Option<Day>,
     /// Usage by day, oldest first: the current month and the last [`DAYS_SHOWN`] days.
@@ -233,6 +236,9 @@ impl DashboardState {
                 };
                 QuotaWindow::update(window, update);
             }
+            Event::LimitUpdate(update) => {
+                self.limits.entry(update.tool).or_default().insert(update.window, *update);
+            }
             Event::ContextUpdate(update) => self.session(&update.id, update.as_of).context(update),
             Event::CostUpdate(update) => self.cost(update),
             Event::IngestUpdate(update) => self.ingest.clone_from(update),
@@ -341,6 +347,16 @@ impl DashboardState {
                 level = warning.level;
                 let left = warning.time_left.map_or_else(String::new, |ms| format!(" · reset in {}", format::span(ms)));
                 (format::window(warning.window).to_owned(), format!("{}{left}", warning.level.as_str()))
+            }
+            Event::LimitUpdate(update) => {
+                let before = self.limits.get(&update.tool).and_then(|limits| limits.get(&update.window));
+                let change = match (before.and_then(|before| before.percent), update.percent?) {
+                    // Said once more.
+                    (Some(before), now) if before == now => return None,
+                    (Some(before), now) => format!("{before:.1} → {}", format::percent_1(now)),
+                    (None, now) => format::percent_1(now),
+                };
+                (format!("{} {}", update.tool.title(), format::window(update.window)), change)
             }
             Event::ContextUpdate(update) => {
                 let before = self.sessions.get(&update.id).and_then(|s| s.context.as_ref()).and_then(|c| c.now.percent);

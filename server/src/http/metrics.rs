@@ -141,14 +141,8 @@ fn figures(page: &mut Page<'_>, snapshot: &Snapshot, history: &History, prices: 
 
     let windows: Vec<&QuotaUpdate> =
         [&state.five_hour, &state.seven_day, &state.seven_day_opus].into_iter().flatten().map(|w| &w.now).collect();
-    let label = |window: &QuotaUpdate| {
-        let name = match window.window {
-            LimitWindow::FiveHour => "five_hour",
-            LimitWindow::SevenDay => "seven_day",
-            LimitWindow::SevenDayOpus => "seven_day_opus",
-        };
-        [("window", name), ("provenance", window.provenance.as_str())]
-    };
+    let label =
+        |window: &QuotaUpdate| [("window", window_name(window.window)), ("provenance", window.provenance.as_str())];
     let mut percent = page.gauge(
         "quota_used_percent",
         "Used share of a limit, 0 to 100; absent while unknown. An estimate knows of this machine only.",
@@ -158,6 +152,15 @@ fn figures(page: &mut Page<'_>, snapshot: &Snapshot, history: &History, prices: 
             percent.sample(&label(window), share);
         }
     }
+    let mut limits = page.gauge(
+        "tool_limit_used_percent",
+        "Used share of a limit of another tool, 0 to 100, as its vendor last told it; absent after its reset.",
+    );
+    for limit in state.limits.values().flat_map(std::collections::BTreeMap::values) {
+        if let Some(share) = limit.percent.filter(|_| limit.reset_time.is_none_or(|reset| state.at < reset)) {
+            limits.sample(&[("tool", limit.tool.as_str()), ("window", window_name(limit.window))], share);
+        }
+    }
     let mut used = page.gauge("quota_used_tokens", "Input and output tokens seen here in a limit's window.");
     windows.iter().for_each(|window| used.sample(&label(window), window.used.0));
     let mut resets = page.gauge("quota_reset_timestamp_seconds", "When a limit is reset, in Unix time.");
@@ -165,6 +168,14 @@ fn figures(page: &mut Page<'_>, snapshot: &Snapshot, history: &History, prices: 
         if let Some(at) = window.reset_time {
             resets.sample(&label(window), at.unix_ms() / 1_000);
         }
+    }
+}
+
+fn window_name(window: LimitWindow) -> &'static str {
+    match window {
+        LimitWindow::FiveHour => "five_hour",
+        LimitWindow::SevenDay => "seven_day",
+        LimitWindow::SevenDayOpus => "seven_day_opus",
     }
 }
 

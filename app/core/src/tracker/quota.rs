@@ -7,14 +7,14 @@
 //! and is labelled.
 //!
 //! The windows are Claude's. Other tools have limits of their own: their tokens do not count here, and
-//! what their vendors say is kept beside it.
+//! what their vendors say is told beside it, as it was said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocks::{BLOCK_MS, Block, blocks};
 use super::session::SessionMonitor;
 use super::{Plan, PricedChange};
-use crate::event::{Event, Provenance, QuotaPoint, QuotaShare, QuotaUpdate, QuotaWarning};
+use crate::event::{Event, LimitUpdate, Provenance, QuotaPoint, QuotaShare, QuotaUpdate, QuotaWarning};
 use crate::format;
 use crate::ledger::{Ledger, Scope};
 use crate::level::{Level, LevelGauge, Thresholds};
@@ -48,6 +48,8 @@ pub(super) struct QuotaTracker {
     /// The newest block; `None` if it has to be found again.
     block: Option<Block>,
     reports: BTreeMap<(Tool, LimitWindow), RateLimitReport>,
+    /// Those of other tools that have not been told yet.
+    untold: BTreeSet<(Tool, LimitWindow)>,
     /// Share of the five-hour window by minute, as reported since its reset.
     reported: BTreeMap<Minute, f64>,
     told: BTreeMap<LimitWindow, Told>,
@@ -78,6 +80,7 @@ impl QuotaTracker {
             sums: BTreeMap::new(),
             block: None,
             reports: BTreeMap::new(),
+            untold: BTreeSet::new(),
             reported: BTreeMap::new(),
             told: BTreeMap::new(),
             changed: true,
@@ -169,7 +172,11 @@ impl QuotaTracker {
             }
         }
         self.reports.insert(key, report.clone());
-        self.changed = true;
+        if report.tool == TOOL {
+            self.changed = true;
+        } else {
+            self.untold.insert(key);
+        }
     }
 
     /// The newest report of each window of this tool.
@@ -178,6 +185,16 @@ impl QuotaTracker {
     }
 
     pub(super) fn flush(&mut self, now: Timestamp, sessions: &SessionMonitor, first: bool, events: &mut Vec<Event>) {
+        for key in std::mem::take(&mut self.untold) {
+            let Some(report) = self.reports.get(&key) else { continue };
+            events.push(Event::LimitUpdate(LimitUpdate {
+                tool: report.tool,
+                window: report.window,
+                percent: report.used_percent,
+                reset_time: report.resets_at,
+                as_of: report.at,
+            }));
+        }
         let week_ago = now.plus_ms(-WEEK_MS);
         while let Some((&at, &entry)) = self.entries.first_key_value().filter(|&(&at, _)| at <= week_ago) {
             self.entries.remove(&at);

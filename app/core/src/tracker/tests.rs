@@ -293,6 +293,14 @@ fn what_another_tool_uses_is_in_the_totals_but_in_no_window_of_claude() {
     let said: Vec<_> = desk.trackers.rate_limits(Tool::Codex).map(|report| report.used_percent).collect();
     assert_eq!(said, [Some(99.0), Some(98.0)]);
     assert_eq!(desk.trackers.rate_limits(Tool::ClaudeCode).count(), 0);
+    let told = |state: &DashboardState| {
+        state.limits[&Tool::Codex].values().map(|limit| (limit.window, limit.percent)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&desk.state), [(LimitWindow::FiveHour, Some(99.0)), (LimitWindow::SevenDay, Some(98.0))]);
+    desk.trackers.record(codex, &report(LimitWindow::FiveHour, 99.0));
+    assert_eq!(desk.flush(start()), ["limit:update"]);
+    let line = desk.state.log.iter().rfind(|line| line.kind == "limit:update").unwrap();
+    assert_eq!((line.subject.as_str(), line.change.as_str()), ("Codex Weekly", "98.0\u{202f}%"));
 
     assert_eq!((desk.session("s").tool, desk.session("c").tool), (Tool::ClaudeCode, Tool::Codex));
     let limit = |id: &str| {
