@@ -77,7 +77,8 @@ async fn the_api_says_what_the_command_line_says_and_follows_what_is_written() {
     let roots = roots::find(&Given::new(&[home.path().to_owned()], None), &Surroundings::default());
     let expected = |kind| {
         let now = Timestamp::parse("2026-09-21T00:00:00Z").unwrap();
-        serde_json::to_value(report(kind, &roots, Scope::All, &ZoneOffsets::utc(), now, &Filter::default())).unwrap()
+        serde_json::to_value(report(kind, &roots, None, Scope::All, &ZoneOffsets::utc(), now, &Filter::default()))
+            .unwrap()
     };
     for kind in ReportKind::ALL.into_iter().filter(|kind| *kind != ReportKind::Audit) {
         let found = get_json(&dashboard, &format!("/api/v1/{kind}")).await;

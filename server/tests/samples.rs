@@ -20,14 +20,14 @@ use server::source::roots::{self, Given, Surroundings};
 fn of(dir: &Path, kind: ReportKind, now: Timestamp) -> Value {
     let roots = roots::find(&Given::new(&[dir.to_owned()], None), &Surroundings::default());
     let filter = Filter { tool: Some(Tool::ClaudeCode), ..Filter::default() };
-    serde_json::to_value(report(kind, &roots, Scope::OnDisk, &ZoneOffsets::utc(), now, &filter)).unwrap()
+    serde_json::to_value(report(kind, &roots, None, Scope::OnDisk, &ZoneOffsets::utc(), now, &filter)).unwrap()
 }
 
 /// The same of Codex's files alone.
 fn of_codex(home: &Path, kind: ReportKind, now: Timestamp) -> Value {
     let given = Given::new(&[home.join("no-claude-here")], Some(home));
     let roots = roots::find(&given, &Surroundings::default());
-    let report = report(kind, &roots, Scope::OnDisk, &ZoneOffsets::utc(), now, &Filter::default());
+    let report = report(kind, &roots, None, Scope::OnDisk, &ZoneOffsets::utc(), now, &Filter::default());
     serde_json::to_value(report).unwrap()
 }
 

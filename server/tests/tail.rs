@@ -128,7 +128,7 @@ fn roots_of(dir: &Path) -> Vec<Root> {
 }
 
 fn fresh(dir: &Path) -> Figures {
-    let ledger = report::read_all(&roots_of(dir)).ledger;
+    let ledger = report::read_all(&roots_of(dir), None).ledger;
     let mut usage = TokenUsage::default();
     ledger.responses(Scope::OnDisk).for_each(|response| usage += response.usage);
     let (responses, counts) = (ledger.responses(Scope::OnDisk).count() as u64, ledger.counts(Scope::OnDisk));

@@ -18,8 +18,8 @@ use super::roots::Root;
 use super::tail::{FileState, Interrupted, Marks, Outlet, OutletGone, Seen, Tail};
 use crate::platform::FileIdentity;
 
-/// Fewer files than this are not worth a thread.
-const FILES_PER_WORKER: usize = 16;
+/// Less than this to read is not worth a thread.
+const WORTH_A_THREAD: u64 = 1 << 20;
 
 /// See the [module's description](self).
 pub(crate) struct Transcripts {
@@ -142,17 +142,24 @@ impl Transcripts {
         self.look_at_tails(&paths)
     }
 
-    /// Looks at several files, on all processors if there are many.
+    /// Looks at several files, on all processors if there is much to read.
     fn look_at_tails(&mut self, paths: &[PathBuf]) -> Result<(), OutletGone> {
-        let workers = thread::available_parallelism().map_or(1, NonZero::get).min(paths.len() / FILES_PER_WORKER);
-        if workers < 2 {
+        let mut new_bytes = 0;
+        let mut queue: Vec<(u64, PathBuf)> = Vec::with_capacity(paths.len());
+        for path in paths {
+            let is_new = self.tails.get(path).is_some_and(Tail::is_new);
+            let bytes = if is_new { path.metadata().map_or(0, |metadata| metadata.len()) } else { 0 };
+            new_bytes += bytes;
+            queue.push((bytes, path.clone()));
+        }
+        let workers = thread::available_parallelism().map_or(1, NonZero::get).min(paths.len());
+        if workers < 2 || new_bytes < WORTH_A_THREAD {
             return paths.iter().try_for_each(|path| self.look_at_tail(path));
         }
         // Largest first, so that no worker is left with a large one in the end; taken from the back.
-        let mut queue: Vec<(PathBuf, Tail)> = paths.iter().filter_map(|path| self.tails.remove_entry(path)).collect();
-        queue.sort_by_cached_key(
-            |(path, tail)| if tail.is_new() { path.metadata().map_or(0, |data| data.len()) } else { 0 },
-        );
+        queue.sort_unstable();
+        let queue: Vec<(PathBuf, Tail)> =
+            queue.into_iter().filter_map(|(_, path)| self.tails.remove_entry(&path)).collect();
         let queue = Mutex::new(queue);
         let looked = Mutex::new(Vec::with_capacity(paths.len()));
         let work = || {

@@ -161,7 +161,7 @@ impl OneFile<'_> {
 
     fn appearances(&self, out: &mut Vec<Record>) -> Result<(), LoadError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT session, agent, cwd, branch, version, first_at, last_at FROM appearances WHERE file = ?1",
+            "SELECT session, agent, cwd, last_cwd, branch, version, first_at, last_at FROM appearances WHERE file = ?1",
         )?;
         let mut rows = statement.query([self.id])?;
         while let Some(row) = rows.next()? {
@@ -171,15 +171,15 @@ impl OneFile<'_> {
                 session: self.session(row.get(0)?)?,
                 agent: if agent == 0 { None } else { Some(AgentId::new(self.names.get(agent)?)) },
                 cwd: self.names.text(row.get(2)?)?,
-                branch: self.names.text(row.get(3)?)?,
-                version: self.names.text(row.get(4)?)?,
-                at: time(row.get(5)?),
+                branch: self.names.text(row.get(4)?)?,
+                version: self.names.text(row.get(5)?)?,
+                at: time(row.get(6)?),
             };
-            let last = time(row.get(6)?);
-            if last != meta.at {
-                out.push(Record::Session(SessionMeta { at: last, ..meta.clone() }));
+            let last = SessionMeta { cwd: self.names.text(row.get(3)?)?, at: time(row.get(7)?), ..meta.clone() };
+            if last != meta {
+                out.push(Record::Session(meta));
             }
-            out.push(Record::Session(meta));
+            out.push(Record::Session(last));
         }
         let mut statement =
             self.connection.prepare_cached("SELECT session, agent, agent_type FROM agent_links WHERE file = ?1")?;

@@ -567,10 +567,11 @@ impl Rows<'_> {
         let version = self.name_of(meta.version.as_deref())?;
         self.transaction
             .prepare_cached(
-                "INSERT INTO appearances (file, session, agent, cwd, branch, version, first_at, last_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)
+                "INSERT INTO appearances (file, session, agent, cwd, last_cwd, branch, version, first_at, last_at)
+                 VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?7)
                  ON CONFLICT DO UPDATE SET
-                     cwd = coalesce(excluded.cwd, cwd),
+                     cwd = coalesce(cwd, excluded.cwd),
+                     last_cwd = coalesce(excluded.last_cwd, last_cwd),
                      branch = coalesce(excluded.branch, branch),
                      version = coalesce(excluded.version, version),
                      first_at = min(coalesce(first_at, excluded.first_at), coalesce(excluded.first_at, first_at)),

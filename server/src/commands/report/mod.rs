@@ -1,13 +1,13 @@
 //! `dashboard report`: figures over all transcripts there are, computed once and printed.
 //!
-//! Reads the files itself and writes nothing, so it needs no running dashboard. What the figures mean is the core's
+//! Reads the files itself, and the store for what is no longer in them; writes nothing and needs no running dashboard. What the figures mean is the core's
 //! ([`dashboard_core::report`]); this only reads and prints.
 
 mod print;
 mod read;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -23,6 +23,7 @@ use dashboard_core::time::{Timestamp, ZoneOffsets};
 use crate::clock;
 use crate::source::retention;
 use crate::source::roots::{self, Given, Root, Surroundings};
+use crate::store;
 use crate::text::Screen;
 use crate::zone::Zone;
 
@@ -81,6 +82,9 @@ pub struct ReportArgs {
     /// Codex's home directory, instead of the usual one; with --config-dir, only the one given here is read
     #[arg(long, env = "DASHBOARD_CODEX_HOME", value_name = "DIR")]
     pub codex_home: Option<PathBuf>,
+    /// Where the dashboard keeps history, for what deleted transcripts said
+    #[arg(long, env = "DASHBOARD_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
     /// The present instant, for comparing with figures made at another one
     #[arg(long, value_name = "INSTANT", hide = true, value_parser = instant)]
     pub now: Option<Timestamp>,
@@ -121,7 +125,8 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         bail!("no transcripts: none in {} (--config-dir or --codex-home names another place)", looked.join(", "));
     }
     let scope = if args.on_disk { Scope::OnDisk } else { Scope::All };
-    let report = report(args.figures, &roots, scope, &zone, now, &filter);
+    let data_dir = args.data_dir.clone().or_else(store::usual_dir);
+    let report = report(args.figures, &roots, data_dir.as_deref(), scope, &zone, now, &filter);
     let mut out = io::BufWriter::new(io::stdout().lock());
     if args.json {
         serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from).and_then(|()| writeln!(out))
@@ -141,16 +146,18 @@ fn unless_nobody_reads(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }
 
-/// Reads everything below `roots` and reports on it. Says on stderr what could not be read.
+/// Reads everything below `roots`, and what the store in `data_dir` holds, and reports on it. Says on stderr what could
+/// not be read.
 pub fn report(
     kind: ReportKind,
     roots: &[Root],
+    data_dir: Option<&Path>,
     scope: Scope,
     zone: &ZoneOffsets,
     now: Timestamp,
     filter: &Filter,
 ) -> Report {
-    let reading = read_all(roots);
+    let reading = read_all(roots, data_dir);
     let ingest = reading.ingest(roots, scope);
     for unreadable in &ingest.unreadable {
         eprintln!("cannot read {}: {}", unreadable.path, unreadable.error);

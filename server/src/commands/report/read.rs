@@ -1,18 +1,21 @@
-//! Reading everything there is, once, on all processors.
+//! Reading everything there is, once: what a store holds, and the rest from the files.
+//!
+//! The files are read by the same code that follows them for the page, so that the two cannot differ. Nothing is
+//! written.
 
-use std::fs::File;
-use std::io;
-use std::num::NonZero;
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashboard_core::history::{Ingest, Sessions};
 use dashboard_core::ledger::{Ledger, Scope};
 use dashboard_core::record::Record;
-use dashboard_core::transcript::TranscriptReader;
 
-use crate::source::files::{self, Found, Unreadable};
+use crate::source::SourceMessage;
+use crate::source::files::Unreadable;
 use crate::source::roots::Root;
+use crate::source::tail::{Outlet, OutletGone};
+use crate::source::transcripts::Transcripts;
+use crate::store::{self, Stored};
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -26,12 +29,6 @@ pub struct Reading {
 }
 
 impl Reading {
-    fn merge(&mut self, mut other: Self) {
-        self.ledger.merge(other.ledger);
-        self.sessions.merge(other.sessions);
-        self.unreadable.append(&mut other.unreadable);
-    }
-
     /// What was read and what became of it, for a report on `roots`.
     pub fn ingest(&self, roots: &[Root], scope: Scope) -> Ingest {
         Ingest {
@@ -40,62 +37,79 @@ impl Reading {
             ..Ingest::of(&self.ledger, scope)
         }
     }
-}
 
-/// Reads every file below these roots; the outcome does not depend on which processor reads what.
-pub fn read_all(roots: &[Root]) -> Reading {
-    let mut unreadable = Vec::new();
-    let found: Vec<Found> = roots.iter().flat_map(|root| files::transcripts(root, &mut unreadable)).collect();
-    let workers = thread::available_parallelism().map_or(1, NonZero::get).min(found.len().max(1));
-    let queue = Mutex::new(found);
-    let work = || {
-        let (mut reading, mut buffer) = (Reading::default(), Vec::new());
-        loop {
-            // A worker that panicked took its file with it; the others can go on.
-            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(found) = next else { return reading };
-            if let Err(error) = read(&found, &mut reading, &mut buffer) {
-                reading.unreadable.push(Unreadable::new(&found.path, &error));
+    fn take(&mut self, message: SourceMessage) {
+        let Self { ledger, sessions, .. } = self;
+        match message {
+            SourceMessage::Read { file, records, rejections, state } => {
+                let id = ledger.file(file.tool, &file.key);
+                for record in &records {
+                    sessions.record(record);
+                    match record {
+                        Record::Usage(usage) => ledger.claim(id, usage, &mut |_| {}),
+                        Record::Lineage(lineage) => ledger.lineage(id, lineage, &mut |_| {}),
+                        _ => {}
+                    }
+                }
+                rejections.into_iter().for_each(|rejection| ledger.reject(id, rejection));
+                ledger.set_counts(id, state.counts);
             }
-        }
-    };
-    let mut reading = Reading { unreadable, ..Reading::default() };
-    thread::scope(|scope| {
-        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        for handle in handles {
-            match handle.join() {
-                Ok(part) => reading.merge(part),
-                Err(panic) => std::panic::resume_unwind(panic),
+            SourceMessage::Retract { file } => {
+                let id = ledger.file(file.tool, &file.key);
+                ledger.retract(id, &mut |_| {});
             }
+            SourceMessage::Archive { file } => {
+                let id = ledger.file(file.tool, &file.key);
+                ledger.archive(id);
+            }
+            SourceMessage::Presence(_) | SourceMessage::Failure(_) | SourceMessage::HistoryRead => {}
         }
-    });
-    reading.unreadable.sort();
-    reading
-}
-
-/// Reads one file. If reading fails half-way, what was read counts.
-fn read(found: &Found, reading: &mut Reading, buffer: &mut Vec<u8>) -> io::Result<()> {
-    let mut file = File::open(&found.path)?;
-    let Reading { ledger, sessions, .. } = reading;
-    let id = ledger.file(found.tool, &found.key);
-    let mut reader = TranscriptReader::new(found.tool, &found.name);
-    let mut take = |record: Record| {
-        sessions.record(&record);
-        match record {
-            Record::Usage(usage) => ledger.claim(id, &usage, &mut |_| {}),
-            Record::Lineage(lineage) => ledger.lineage(id, &lineage, &mut |_| {}),
-            _ => {}
-        }
-    };
-    let outcome = files::read_on(&mut file, buffer, |bytes| {
-        // Only a reading that goes on after `finish` can become stale.
-        let _ = reader.read(bytes, &mut take);
-        Ok(())
-    });
-    let _ = reader.finish(&mut take);
-    ledger.set_counts(id, reader.counts());
-    for rejection in reader.take_rejections() {
-        ledger.reject(id, rejection);
     }
-    outcome
+}
+
+/// Where the threads that read put what they find.
+#[derive(Clone, Default)]
+struct Gathered(Arc<Mutex<Reading>>);
+
+impl Gathered {
+    fn reading(&self) -> MutexGuard<'_, Reading> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outlet for Gathered {
+    fn send(&self, message: SourceMessage) -> Result<(), OutletGone> {
+        self.reading().take(message);
+        Ok(())
+    }
+}
+
+/// Reads what is below these roots, and what the store in `data_dir` holds of deleted files; the outcome does not
+/// depend on which processor reads what, nor on how much of it the store knows.
+pub fn read_all(roots: &[Root], data_dir: Option<&Path>) -> Reading {
+    let gathered = Gathered::default();
+    let mut transcripts = Transcripts::new(roots.to_vec(), Box::new(gathered.clone()));
+    if let Some(database) = data_dir.map(store::database).filter(|database| database.is_file()) {
+        let take = |Stored { found, state, archived, records, rejections }| {
+            let file = Arc::new(found);
+            transcripts.resume(Arc::clone(&file), state.clone(), archived);
+            let mut reading = gathered.reading();
+            reading.take(SourceMessage::Read { file: Arc::clone(&file), records, rejections, state: Box::new(state) });
+            if archived {
+                reading.take(SourceMessage::Archive { file });
+            }
+            Ok(())
+        };
+        if let Err(error) = store::Reader::open(&database).and_then(|reader| reader.load(roots, take)) {
+            tracing::warn!(%error, database = %database.display(), "history is left out");
+        }
+    }
+    // Nobody refuses to take it.
+    let _ = transcripts.look_at_everything();
+    let unreadable = transcripts.unreadable().iter();
+    let unreadable =
+        unreadable.map(|(path, error)| Unreadable { path: path.display().to_string(), error: error.clone() });
+    let mut reading = std::mem::take(&mut *gathered.reading());
+    reading.unreadable = unreadable.collect();
+    reading
 }

@@ -46,7 +46,8 @@ CREATE TABLE appearances (
     file     INTEGER NOT NULL REFERENCES files (id),
     session  INTEGER NOT NULL REFERENCES names (id),
     agent    INTEGER NOT NULL,               -- 0: the session itself
-    cwd      INTEGER REFERENCES names (id),
+    cwd      INTEGER REFERENCES names (id), -- where it began
+    last_cwd INTEGER REFERENCES names (id),
     branch   INTEGER REFERENCES names (id),
     version  INTEGER REFERENCES names (id),
     first_at INTEGER,
