@@ -1,7 +1,8 @@
 # Everything a newcomer needs: `make start` runs the dashboard, `make test` runs what CI runs.
 #
 # Each target installs what it needs and only that. Tools are pinned: wasm-bindgen must equal the crate's version to
-# the patch, and the page is built by the cargo-leptos that was proven to work with it.
+# the patch. The page is built with cargo and four small tools; cargo-leptos, which takes longer to install than all the
+# rest to build, is only needed for `make dev`.
 
 WASM_BINDGEN_VERSION := 0.2.129
 CARGO_LEPTOS_VERSION := 0.3.10
@@ -14,7 +15,7 @@ SHELL       := bash
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
-# cargo-leptos looks for wasm-opt on PATH, and `cargo install` may put tools where PATH does not look.
+# wasm-opt and esbuild come from npm, and `cargo install` may put tools where PATH does not look.
 export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 # The browser comes from the system, see `chromium` below.
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
@@ -38,7 +39,7 @@ wasm   := -p dashboard-core -p app -p frontend --target wasm32-unknown-unknown
 
 sources = $(shell find $(1) -type f -not -name '.*')
 manifests    := Cargo.toml Cargo.lock rust-toolchain.toml $(wildcard */Cargo.toml */*/Cargo.toml)
-page_sources := $(manifests) .cargo/config.toml $(call sources,app frontend style public)
+page_sources := Makefile package-lock.json $(manifests) .cargo/config.toml $(call sources,app frontend style public)
 
 .PHONY: help
 help: ## Show this list
@@ -52,7 +53,7 @@ start: build ## Build and run the dashboard on your sessions; options: make star
 build: $(binary) ## Build the self-contained binary target/release/dashboard
 
 .PHONY: dev
-dev: page-tools ## Run with live reload: rebuilds on every change
+dev: page-tools cargo-leptos ## Run with live reload: rebuilds on every change
 	exec cargo leptos watch
 
 .PHONY: demo
@@ -65,19 +66,19 @@ check: rust-components ## Check quickly while working: format, lints, tests of t
 	cargo test -p dashboard-core --locked
 
 .PHONY: test
-test: rust-components wasm-target wasm-bindgen ## Run everything CI runs
+test: rust-components page-tools cargo-deny ## Run everything CI runs
 	cargo fmt --all --check
+	tsc --project end2end
+	cargo deny check --hide-inclusion-graph licenses bans sources
 	cargo clippy $(native) --all-targets --locked -- -D warnings
+	cargo clippy $(wasm) --features frontend/hydrate --locked -- -D warnings
+	cargo clippy $(wasm) --features frontend/csr --locked -- -D warnings
 	cargo test $(native) --locked $(test_args)
 	cargo test -p dashboard-core --target wasm32-unknown-unknown --locked
 
-# Not part of CI yet: these have not passed as a whole.
+# The browser's tests are not part of CI yet.
 .PHONY: test-all
-test-all: test page-tools cargo-deny chromium ## Run all tests there are, in WASM and in the browser too
-	tsc --project end2end
-	cargo deny check --hide-inclusion-graph licenses bans sources
-	cargo clippy $(wasm) --features frontend/hydrate --locked -- -D warnings
-	cargo clippy $(wasm) --features frontend/csr --locked -- -D warnings
+test-all: test chromium ## Run all tests there are, in the browser too
 	@$(MAKE) --no-print-directory build
 	playwright test --config end2end
 
@@ -106,11 +107,26 @@ $(binary): $(demo_site) $(live_site) $(call sources,server)
 	cargo build --release --locked -p server --features embed
 	@touch $@
 
+# $(call page,DIR,FEATURE,OPTIONS): compiles the page into DIR. Names and places are those of cargo-leptos, which the
+# server and `make dev` go by. -Os, because what is left of -Oz compresses worse.
+define page
+	cargo build --profile wasm-release --target wasm32-unknown-unknown -p frontend --features $(2) --locked $(3)
+	rm -rf $(1) target/bindgen
+	mkdir -p $(1)/pkg
+	cp public/* $(1)/
+	wasm-bindgen --target web --no-typescript --remove-name-section --out-dir target/bindgen --out-name dashboard \
+		target/wasm32-unknown-unknown/wasm-release/frontend.wasm
+	wasm-opt -Os --enable-bulk-memory --enable-mutable-globals --enable-nontrapping-float-to-int --enable-sign-ext \
+		--enable-reference-types --enable-multivalue target/bindgen/dashboard_bg.wasm -o $(1)/pkg/dashboard.wasm
+	esbuild target/bindgen/dashboard.js --minify --format=esm --log-level=warning --outfile=$(1)/pkg/dashboard.js
+	esbuild style/main.css --bundle --minify --log-level=warning --outfile=$(1)/pkg/dashboard.css
+endef
+
 # The static demo: the page that mounts itself, with one index per route so that any web server can serve it.
+# Its views hide their types, which makes the code smaller; a page that hydrates must not, unless its server does.
+erased := --config 'target.wasm32-unknown-unknown.rustflags=["--cfg", "erase_components"]'
 $(demo_site): $(page_sources) | page-tools
-	rm -rf target/demo
-	LEPTOS_SITE_ROOT=target/demo cargo leptos build --release --frontend-only --lib-features csr
-	rm -f target/demo/pkg/*.d.ts
+	$(call page,target/demo,csr,$(erased))
 	cp frontend/static/index.html frontend/static/loader.js target/demo/
 	@for route in sessions history health-report settings; do \
 		mkdir -p target/demo/$$route; \
@@ -120,8 +136,7 @@ $(demo_site): $(page_sources) | page-tools
 
 # The page that hydrates what the server renders.
 $(live_site): $(page_sources) | page-tools
-	cargo leptos build --release --frontend-only
-	rm -f target/site/pkg/*.d.ts
+	$(call page,target/site,hydrate)
 	@touch $@
 
 # ---- Tools: each is installed when missing or of another version -----------------------------------------------------
@@ -131,7 +146,7 @@ quick_install := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1
 	cargo install --locked
 
 .PHONY: page-tools
-page-tools: wasm-target wasm-bindgen cargo-leptos node_modules/.package-lock.json
+page-tools: wasm-target wasm-bindgen node_modules/.package-lock.json
 
 .PHONY: rust-components
 rust-components:

@@ -22,7 +22,7 @@ use leptos_router::path;
 
 use crate::feed::Store;
 use crate::pages::{HealthReportPage, HistoryPage, LivePage, NotFoundPage, SessionPage, SessionsPage, SettingsPage};
-use crate::panels::{Announcer, DemoBanner, Dismissed, TopBar, toggle_pause};
+use crate::panels::{Announcer, DemoBanner, Dismissed, TopBar, mode, toggle_pause};
 use crate::site::Site;
 use crate::theme::Theme;
 use crate::ui::{Sprite, calc};
@@ -44,12 +44,13 @@ pub fn App() -> impl IntoView {
     Dismissed::provide();
     listen_to_keys(store, theme);
     let connection = move || store.connection.with(|view| view.status.as_str());
-    let mode = move || store.state.with(|state| state.mode.as_str());
+    let mode = mode();
     let busy = move || (!store.ready.get()).then_some("true");
     view! {
         <Html {..} data-theme=calc(move || theme.get().attribute()) />
-        <Body {..} data-connection=connection data-mode=mode aria-busy=busy />
-        <a class="skip" href="#main">"Skip to content"</a>
+        <Body {..} data-connection=connection data-mode=calc(move || mode.get().as_str()) aria-busy=busy />
+        // Left to the browser, which moves the focus as well.
+        <a class="skip" href="#main" rel="external">"Skip to content"</a>
         <Sprite />
         <Router base=site.base()>
             <TopBar />

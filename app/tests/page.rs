@@ -93,7 +93,7 @@ fn what_is_unknown_has_an_empty_value() {
     ] {
         assert_eq!(hook(&html, name), [""], "{name}");
     }
-    assert!(html.contains("No active session"));
+    assert!(html.contains("No session yet"));
 }
 
 #[test]

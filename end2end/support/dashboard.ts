@@ -1,14 +1,16 @@
 /** The real release binary, started and stopped like a user would. */
 import { type ChildProcess, spawn, spawnSync, type SpawnSyncReturns } from "node:child_process";
 import { once } from "node:events";
+import { chmodSync, chownSync, copyFileSync, mkdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export const BINARY = resolve(__dirname, "../../target/release/dashboard");
 
 const READY_WITHIN_MS = 30_000;
+const NOBODY = 65_534;
 
 export interface StartOptions {
   /** Config directories with the transcripts to watch. */
@@ -20,6 +22,8 @@ export interface StartOptions {
   /** Another copy of the binary. */
   binary?: string;
   cwd?: string;
+  /** Without the rights of root, where the tests have them. */
+  asNobody?: boolean;
 }
 
 /** A port nobody listens on. */
@@ -65,14 +69,28 @@ export class Dashboard {
 
   /** Starts it (again) on its port and waits until it answers. */
   async start(): Promise<void> {
-    const { configDirs, dataDir, args = [], binary = BINARY, cwd } = this.options;
+    const { configDirs, dataDir, args = [], cwd } = this.options;
+    const asNobody = this.options.asNobody === true && process.getuid?.() === 0;
+    const user = asNobody ? { uid: NOBODY, gid: NOBODY } : {};
+    const binary = asNobody ? this.openTo(NOBODY) : (this.options.binary ?? BINARY);
     const directories = configDirs.flatMap((dir) => ["--config-dir", dir]);
     const fixed = ["start", "--no-browser", "--timezone", "UTC", "--port", String(this.port), "--data-dir", dataDir];
-    this.child = spawn(binary, [...fixed, ...directories, ...args], { env: environment(dataDir), cwd });
+    this.child = spawn(binary, [...fixed, ...directories, ...args], { env: environment(dataDir), cwd, ...user });
     const collect = (chunk: Buffer) => (this.output += chunk.toString());
     this.child.stdout?.on("data", collect);
     this.child.stderr?.on("data", collect);
     await this.answers();
+  }
+
+  /** Lets another user start the binary and reach the directories; where the binary then is. */
+  private openTo(uid: number): string {
+    const { configDirs, dataDir } = this.options;
+    for (const dir of [...configDirs, dataDir]) chownSync(dir, uid, uid);
+    const binary = join(dataDir, "bin", "dashboard");
+    mkdirSync(dirname(binary), { recursive: true });
+    copyFileSync(this.options.binary ?? BINARY, binary);
+    chmodSync(binary, 0o755);
+    return binary;
   }
 
   private async answers(): Promise<void> {

@@ -1,6 +1,6 @@
 /** The test objects: every test watches the console, and those of the live page have a dashboard of their own. */
 import { test as base, expect } from "@playwright/test";
-import { Dashboard } from "./dashboard";
+import { Dashboard, type StartOptions } from "./dashboard";
 import { Home } from "./transcripts";
 
 interface Guard {
@@ -11,7 +11,7 @@ interface Guard {
 interface Live {
   home: Home;
   /** Further options for `dashboard start`. */
-  startArgs: { args: string[] };
+  startArgs: Pick<StartOptions, "args" | "asNobody">;
   dashboard: Dashboard;
 }
 

@@ -42,9 +42,10 @@ test("serving others needs a token", () => {
 
 guarded("the binary alone in an empty directory serves everything", async ({ page }) => {
   const dir = mkdtempSync(join(tmpdir(), "dashboard-alone-"));
+  const dataDir = mkdtempSync(join(tmpdir(), "dashboard-data-"));
   const binary = join(dir, "dashboard");
   copyFileSync(BINARY, binary);
-  const dashboard = await Dashboard.start({ configDirs: [dir], dataDir: dir, binary, cwd: dir });
+  const dashboard = await Dashboard.start({ configDirs: [dir], dataDir, binary, cwd: dir });
   const failed: string[] = [];
   page.on("response", (response) => {
     if (!response.ok()) failed.push(`${response.status()} ${response.url()}`);
@@ -53,5 +54,5 @@ guarded("the binary alone in an empty directory serves everything", async ({ pag
   await expectMetrics(page, { connection: "live" });
   expect(failed).toEqual([]);
   expect(await dashboard.stop()).toBe(0);
-  rmSync(dir, { recursive: true });
+  for (const made of [dir, dataDir]) rmSync(made, { recursive: true });
 });

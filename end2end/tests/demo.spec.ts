@@ -2,17 +2,20 @@ import type { Page } from "@playwright/test";
 import { expectDemo, metric, value } from "../support/page";
 import { expect, test } from "../support/test";
 
-/** Records each value a hook takes, from the first one on. */
-async function recordValues(page: Page, name: string): Promise<() => Promise<string[]>> {
-  await page.addInitScript((name) => {
-    const values: string[] = [];
-    Object.assign(window, { recordedValues: values });
+/** Records every row the event log ever shows of one type, from the first one on. */
+async function recordEvents(page: Page, type: string): Promise<() => Promise<string[]>> {
+  await page.addInitScript((type) => {
+    const rows = new Set<string>();
+    Object.assign(window, { recordedEvents: rows });
     new MutationObserver(() => {
-      const value = document.querySelector(`[data-metric="${name}"]`)?.getAttribute("data-value");
-      if (value && values.at(-1) !== value) values.push(value);
-    }).observe(document, { subtree: true, childList: true, attributeFilter: ["data-value"] });
-  }, name);
-  return () => page.evaluate(() => (window as unknown as { recordedValues: string[] }).recordedValues);
+      for (const row of document.querySelectorAll(`[data-event-type="${type}"]`)) {
+        const at = row.querySelector("time")?.getAttribute("datetime");
+        const text = row.textContent;
+        if (at && text) rows.add(`${at} ${text}`);
+      }
+    }).observe(document, { subtree: true, childList: true });
+  }, type);
+  return () => page.evaluate(() => [...(window as unknown as { recordedEvents: Set<string> }).recordedEvents].sort());
 }
 
 test("the demo says what it is and opens no connection", async ({ page, home }) => {
@@ -23,7 +26,7 @@ test("the demo says what it is and opens no connection", async ({ page, home }) 
   await page.goto("/?demo");
   await expectDemo(page);
 
-  const banner = page.getByRole("region", { name: "Demo" });
+  const banner = page.getByRole("region", { name: "Simulated data" });
   await expect(banner).toContainText("simulated");
   const before = await value(page, "session.tokens.total");
   await expect.poll(() => value(page, "session.tokens.total")).not.toBe(before);
@@ -40,13 +43,15 @@ test("the demo says what it is and opens no connection", async ({ page, home }) 
   await expect(metric(page, "session.id")).toHaveAttribute("data-value", session.id);
 });
 
-test("the same seed gives the same numbers, another seed others", async ({ context }) => {
+test("the same seed gives the same events, another seed others", async ({ context }) => {
   const play = async (seed: number) => {
     const page = await context.newPage();
-    const values = await recordValues(page, "session.tokens.output");
-    await page.goto(`/?demo&scenario=calm-day&seed=${seed}&speed=10`);
-    await expect.poll(async () => (await values()).length).toBeGreaterThanOrEqual(4);
-    const first = (await values()).slice(0, 4);
+    const events = await recordEvents(page, "session:tokens");
+    await page.goto(`/?demo&scenario=quota-crunch&seed=${seed}&speed=10`);
+    await expectDemo(page);
+    // What came first is complete once much later events are there.
+    await expect.poll(async () => (await events()).length).toBeGreaterThanOrEqual(20);
+    const first = (await events()).slice(0, 10);
     await page.close();
     return first;
   };
@@ -58,7 +63,7 @@ test("the same seed gives the same numbers, another seed others", async ({ conte
 test("scenario, seed and speed are controls", async ({ page }) => {
   await page.goto("/?demo&scenario=calm-day&seed=1");
   await expectDemo(page);
-  const banner = page.getByRole("region", { name: "Demo" });
+  const banner = page.getByRole("region", { name: "Simulated data" });
   await page.getByRole("radio", { name: /swarm/i }).check();
   await expect(banner).toContainText(/swarm/i);
   await page.getByRole("textbox", { name: "Seed" }).fill("99");

@@ -108,6 +108,6 @@ test.describe("with a plan", () => {
 test("an empty config directory says what to do", async ({ page }) => {
   await openLive(page);
   await expectMetrics(page, { "sessions.active": 0, "ingest.lines": 0 });
-  await expect(page.getByText("No active session")).toBeVisible();
+  await expect(page.getByRole("heading", { name: "No session yet" })).toBeVisible();
   await expectMetrics(page, { "session.id": "", "session.tokens.total": "" });
 });

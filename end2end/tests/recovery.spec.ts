@@ -59,13 +59,16 @@ test("a burst of 2,000 lines with a crash in the middle ends in the same totals 
 });
 
 test("offline and back online catches up without a reload", async ({ page, context, home }) => {
+  test.setTimeout(180_000);
   const session = home.session();
   session.response();
   await openLive(page);
   await markLoad(page);
-  // A socket that is open survives Chromium's offline switch, so the page is cut off at the next connection too.
+  // The socket stays open and falls silent. A local server is reachable without a network, so the page believes only
+  // the silence: stale after ten seconds, given up after twenty-five.
   await context.setOffline(true);
-  await expectMetrics(page, { connection: "offline" });
+  await expect(metric(page, "connection")).toHaveAttribute("data-value", "stale", { timeout: 60_000 });
+  await expect(metric(page, "connection")).toHaveAttribute("data-value", "offline", { timeout: 60_000 });
   session.response();
   await context.setOffline(false);
   await expectMetrics(page, { connection: "live" });

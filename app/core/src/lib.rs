@@ -19,6 +19,7 @@ pub mod history;
 pub mod ids;
 pub mod ledger;
 pub mod level;
+pub mod order;
 pub mod price;
 pub mod protocol;
 pub mod record;

@@ -48,7 +48,7 @@ pub(super) fn run(store: Store, page: Option<(Epoch, Seq)>) {
     set_interval(
         move || {
             tell(Input::Tick);
-            driver.try_with_value(|driver| driver.move_clock());
+            driver.try_with_value(Driver::move_clock);
         },
         Duration::from_secs(1),
     );

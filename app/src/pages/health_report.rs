@@ -74,7 +74,7 @@ fn ingest() -> AnyView {
                 <dt>"Bad counts"</dt><dd>{plain(|i| i.bad_counts)}" read as 0"</dd>
                 <dt>"Unpriced responses"</dt>
                 <dd>{metric("ingest.unpriced", count(|i| i.unpriced))}" "{models}</dd>
-                <dt>"Connected pages"</dt><dd>{metric("clients", clients.into())}</dd>
+                <dt>"Connected pages"</dt><dd>{metric("clients", clients.signal())}</dd>
             </dl>
         </Section>
     }

@@ -3,6 +3,7 @@
 use dashboard_core::event::AgentTokens;
 use dashboard_core::format;
 use dashboard_core::ids::SessionId;
+use dashboard_core::order;
 use dashboard_core::state::{DashboardState, Session};
 use dashboard_core::time::Timestamp;
 use leptos::prelude::*;
@@ -11,13 +12,13 @@ use leptos_router::hooks::use_params_map;
 use super::{Page, Section};
 use crate::panels::{ContextPanel, TokensPanel, model_family, model_mark, model_name, session_figures};
 use crate::site::Site;
-use crate::ui::{calc, dynamic};
+use crate::ui::{Derived, calc, dynamic};
 
 /// The page at `/sessions/:id`.
 #[component]
 pub(crate) fn SessionPage() -> impl IntoView {
     let params = use_params_map();
-    let id = Memo::new(move |_| params.with(|params| params.get("id")).unwrap_or_default());
+    let id = Derived::new(move || params.with(|params| params.get("id")).unwrap_or_default());
     move || view! { <SessionFigures id=SessionId::new(id.get()) /> }
 }
 
@@ -70,7 +71,7 @@ impl Facts {
             ],
             agents: {
                 let mut agents: Vec<_> = session.agents.values().collect();
-                agents.sort_by_key(|agent| std::cmp::Reverse((agent.last_activity, &agent.id)));
+                order::sort(&mut agents, &|a, b| (b.last_activity, &b.id).cmp(&(a.last_activity, &a.id)));
                 agents.into_iter().map(agent).collect()
             },
         }
@@ -82,7 +83,7 @@ impl Facts {
 pub(crate) fn SessionFigures(id: SessionId) -> impl IntoView {
     let of = Signal::stored(Some(id.clone()));
     let facts = session_figures(of, Facts::of);
-    let known = Memo::new(move |_| facts.with(Option::is_some));
+    let known = Derived::new(move || facts.with(Option::is_some));
     let title = move || facts.with(|f| f.as_ref().map_or_else(|| "Session".to_owned(), |f| f.project.clone()));
     let about = move || facts.with(|f| f.as_ref().map_or_else(|| format!("{id} is not known"), |f| f.about.clone()));
     view! {
@@ -102,7 +103,7 @@ fn unknown() -> AnyView {
     .into_any()
 }
 
-fn session(of: Signal<Option<SessionId>>, facts: Memo<Option<Facts>>) -> AnyView {
+fn session(of: Signal<Option<SessionId>>, facts: Derived<Option<Facts>>) -> AnyView {
     let kpi = |(name, value): &(&'static str, String)| view! { <div><dt>{*name}</dt><dd>{value.clone()}</dd></div> };
     let fact = |(name, value): &(&'static str, String)| view! { <dt>{*name}</dt><dd>{value.clone()}</dd> };
     let kpis = move || facts.with(|f| f.as_ref().map(|f| f.kpis.iter().map(kpi).collect_view()));

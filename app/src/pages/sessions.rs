@@ -11,13 +11,13 @@ use super::session::SessionFigures;
 use super::{Page, Section};
 use crate::panels::{figures, model_family, model_mark, model_name, phase_mark};
 use crate::site::Site;
-use crate::ui::{calc, dynamic};
+use crate::ui::{Derived, calc, dynamic};
 
 /// The page at `/sessions`; on the static site also a session's own, by `?id=`.
 #[component]
 pub(crate) fn SessionsPage() -> impl IntoView {
     let query = use_query_map();
-    let id = Memo::new(move |_| query.with(|query| query.get("id")));
+    let id = Derived::new(move || query.with(|query| query.get("id")));
     move || match id.get() {
         Some(id) => view! { <SessionFigures id=SessionId::new(id) /> }.into_any(),
         None => index(),

@@ -24,9 +24,9 @@ pub(crate) fn SettingsPage() -> impl IntoView {
         }
     });
     let mode = figures(|state, _| match state.mode {
-        Mode::Live => "live: real sessions of this machine",
-        Mode::Simulation => "simulation: made up by the server",
-        Mode::Demo => "demo: made up in this page",
+        Mode::Live => "live: real sessions of this machine".to_owned(),
+        Mode::Simulation => "simulation: made up by the server".to_owned(),
+        Mode::Demo => "demo: made up in this page".to_owned(),
     });
     let plan =
         figures(|state, _| state.plan.clone().unwrap_or_else(|| "none: limits are unknown until reported".to_owned()));
@@ -38,9 +38,9 @@ pub(crate) fn SettingsPage() -> impl IntoView {
             </Section>
             <Section id="h-config" title="Configuration" about="options of dashboard start, or its config.toml">
                 <dl class="facts">
-                    <dt>"Mode"</dt><dd>{mode}</dd>
-                    <dt>"Plan"</dt><dd>{plan}</dd>
-                    <dt>"Time zone"</dt><dd>{zone}</dd>
+                    <dt>"Mode"</dt><dd>{mode.signal()}</dd>
+                    <dt>"Plan"</dt><dd>{plan.signal()}</dd>
+                    <dt>"Time zone"</dt><dd>{zone.signal()}</dd>
                 </dl>
             </Section>
         </Page>

@@ -8,7 +8,7 @@ use dashboard_core::state::{Alert, AlertSubject};
 use leptos::prelude::*;
 
 use super::figures;
-use crate::ui::{Icon, LevelIcon, Pick, calc, dynamic};
+use crate::ui::{Derived, Icon, LevelIcon, calc, dynamic};
 
 /// The least time between two announcements.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ impl Dismissed {
     }
 
     /// The alerts that are left.
-    pub(crate) fn open() -> Memo<Vec<Alert>> {
+    pub(crate) fn open() -> Derived<Vec<Alert>> {
         let Self(dismissed) = expect_context();
         figures(move |state, now| {
             let mut alerts = state.alerts(now);
@@ -42,7 +42,7 @@ impl Dismissed {
 pub(crate) fn AlertsPanel() -> impl IntoView {
     let alerts = Dismissed::open();
     let keys =
-        Memo::new(move |_| alerts.with(|all| all.iter().map(|a| (a.subject.clone(), a.level)).collect::<Vec<_>>()));
+        Derived::new(move || alerts.with(|all| all.iter().map(|a| (a.subject.clone(), a.level)).collect::<Vec<_>>()));
     view! {
         <section class="card alerts" id="alerts" aria-labelledby="h-alerts">
             <header class="card-head">
@@ -54,16 +54,16 @@ pub(crate) fn AlertsPanel() -> impl IntoView {
                     {alert_row(key, alerts)}
                 </For>
             </ul>
-            {dynamic(move || alerts.with(Vec::is_empty).then(|| view! { <p class="empty-line">"Nothing needs you."</p> }))}
+            {dynamic(move || alerts.with(Vec::is_empty).then(|| view! { <p class="empty-line"><LevelIcon level=Level::Healthy />"Nothing needs you."</p> }))}
         </section>
     }
     .into_any()
 }
 
-fn alert_row((subject, level): (AlertSubject, Level), alerts: Memo<Vec<Alert>>) -> AnyView {
+fn alert_row((subject, level): (AlertSubject, Level), alerts: Derived<Vec<Alert>>) -> AnyView {
     let Dismissed(dismissed) = expect_context();
     let key = subject.clone();
-    let alert = Memo::new(move |_| alerts.with(|all| all.iter().find(|a| a.subject == key).cloned()));
+    let alert = Derived::new(move || alerts.with(|all| all.iter().find(|a| a.subject == key).cloned()));
     let text = move |part: fn(&Alert) -> String| calc(move || alert.with(|a| a.as_ref().map(part).unwrap_or_default()));
     let title = text(|a| a.title.clone());
     let left = move || alert.with(|a| a.as_ref().and_then(|a| a.time_left_ms)).map(format::span);
@@ -98,7 +98,7 @@ fn alert_row((subject, level): (AlertSubject, Level), alerts: Memo<Vec<Alert>>) 
 pub(crate) fn Announcer() -> impl IntoView {
     let alerts = Dismissed::open();
     let worst =
-        Memo::new(move |_| alerts.with(|all| all.first().map(|a| (a.level, a.title.clone(), a.subject.clone()))));
+        Derived::new(move || alerts.with(|all| all.first().map(|a| (a.level, a.title.clone(), a.subject.clone()))));
     let said = RwSignal::new(String::new());
     let waiting = StoredValue::new(false);
     let say = move || {

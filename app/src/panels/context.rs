@@ -11,7 +11,10 @@ use leptos::prelude::*;
 use super::{figures, session_figures, table};
 use crate::feed::Store;
 use crate::ui::chart::{self, Scale, Tick, XTicks, YTicks};
-use crate::ui::{AsTable, Figure, Icon, LevelChip, Pick, Rows, calc, dynamic, metric};
+use crate::ui::{AsTable, Derived, Figure, Icon, LevelChip, Rows, calc, dynamic, metric};
+
+/// Most compactions in the fill line; with more it begins at the last of them that fit.
+const COMPACTIONS_SHOWN: usize = 8;
 
 /// What the panel says of a session's window.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +61,7 @@ impl Default for Fill {
             area: String::new(),
             dot: None,
             compactions: Vec::new(),
-            y_ticks: Vec::new(),
+            y_ticks: chart::blank_grid(2),
             x_ticks: Vec::new(),
         }
     }
@@ -90,11 +93,14 @@ impl Fill {
     /// The fill line: values are kept until the next response, and fall at a compaction.
     fn curve(state: &DashboardState, context: &ContextWindow, now: Timestamp) -> Self {
         let ms = |at: Timestamp| at.unix_ms() as f64;
-        let Some(start) = context.points.first().map(|point| point.at) else { return Self::default() };
+        let all = context.points.iter().enumerate();
+        let from = all.rev().filter(|(_, point)| point.compaction).nth(COMPACTIONS_SHOWN).map_or(0, |(i, _)| i);
+        let recent = context.points.get(from..).unwrap_or_default();
+        let Some(start) = recent.first().map(|point| point.at) else { return Self::default() };
         // A window as wide as a minute at least, and no redrawing more than every ten seconds.
         let end = now.max(context.now.as_of).floor_to(10 * SECOND_MS).max(start.plus_ms(60 * SECOND_MS));
         let mut points: Vec<(f64, Option<f64>)> =
-            context.points.iter().map(|point| (ms(point.at), point.used.map(|used| used.0 as f64))).collect();
+            recent.iter().map(|point| (ms(point.at), point.used.map(|used| used.0 as f64))).collect();
         points.push((ms(end), context.now.used.map(|used| used.0 as f64)));
         let compact_at = context.now.compact_at.0 as f64;
         let peak = points.iter().filter_map(|point| point.1).fold(compact_at, f64::max);
@@ -106,7 +112,7 @@ impl Fill {
         let clock = |at: i64| format::clock(&state.zone, Timestamp::from_unix_ms(at));
         let offset = i64::from(state.zone.offset_s(now)) * SECOND_MS;
         let ticks = chart::time_ticks(start.unix_ms(), end.unix_ms(), offset, 5);
-        let compactions = context.points.iter().filter(|point| point.compaction);
+        let compactions = recent.iter().skip(usize::from(from > 0)).filter(|point| point.compaction);
         Self {
             since: format::clock_day(&state.zone, start, now),
             area,
@@ -146,7 +152,7 @@ pub(crate) fn ContextPanel(
     picker: bool,
 ) -> impl IntoView {
     let known = session_figures(of, |state, session, now| session.context.as_ref().map(|c| Fill::of(state, c, now)));
-    let fill = Memo::new(move |_| known.get().flatten().unwrap_or_default());
+    let fill = Derived::new(move || known.get().flatten().unwrap_or_default());
     let level = fill.pick(|f| f.level);
     let shown_level = fill.pick(|f| f.level.unwrap_or_default());
     let unknown = fill.pick(|f| f.percent.raw.is_empty());
@@ -190,7 +196,7 @@ pub(crate) fn ContextPanel(
                     <dd>{fill.pick(|f| f.buffer.clone())}</dd>
                 </div>
                 <div>
-                    <dt>"Used of the usable part"</dt>
+                    <dt><i class="swatch none"></i>"Usable part used"</dt>
                     <dd>{metric("context.usable_percent", fill.pick(|f| f.usable.clone()))}</dd>
                 </div>
             </dl>
@@ -204,7 +210,7 @@ pub(crate) fn ContextPanel(
     .into_any()
 }
 
-fn bar(fill: Memo<Fill>) -> AnyView {
+fn bar(fill: Derived<Fill>) -> AnyView {
     view! {
         <div class="context-bar" role="img" aria-label=fill.pick(|f| f.summary.clone())>
             <i data-part="used" style=fill.pick(|f| format!("--w:{:.1}%", f.used_width))></i>
@@ -218,12 +224,12 @@ fn bar(fill: Memo<Fill>) -> AnyView {
     .into_any()
 }
 
-fn curve(fill: Memo<Fill>) -> AnyView {
+fn curve(fill: Derived<Fill>) -> AnyView {
     let mark = |x: &f64| view! { <span class="compaction at" style=format!("--x:{x:.1}%")>"▼"</span> }.into_any();
     let dot = fill.pick(|f| f.dot);
     view! {
         <div class="chart-head">
-            <h3>"Fill since "{fill.pick(|f| f.since.clone())}</h3>
+            <h3>{fill.pick(|f| if f.since.is_empty() { "Fill".to_owned() } else { format!("Fill since {}", f.since) })}</h3>
             <span><span class="compaction" aria-hidden="true">"▼"</span>" compaction"</span>
         </div>
         <div class="chart context-chart">

@@ -7,7 +7,7 @@ use dashboard_core::units::{Cost, Money};
 use leptos::prelude::*;
 
 use super::{figures, focus, session_figures, table};
-use crate::ui::{AsTable, Figure, Pick, ProvenanceChip, Rows, calc, metric};
+use crate::ui::{AsTable, Derived, Figure, ProvenanceChip, Rows, calc, metric};
 
 /// Spending by day.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +73,7 @@ pub(crate) fn CostPanel() -> impl IntoView {
             saved: format::money(session.cost.saved),
         }
     });
-    let cache = Memo::new(move |_| {
+    let cache = Derived::new(move || {
         let unknown = || format::UNKNOWN.to_owned();
         known.get().unwrap_or_else(|| Cache { cost: Figure::unknown(), grade: None, hit: unknown(), saved: unknown() })
     });
@@ -112,7 +112,7 @@ pub(crate) fn CostPanel() -> impl IntoView {
     .into_any()
 }
 
-fn bars(days: Memo<Days>) -> AnyView {
+fn bars(days: Derived<Days>) -> AnyView {
     let bar = |(height, is_today): (&Option<f64>, bool)| {
         let class = match (height, is_today) {
             (_, true) => "today",
@@ -140,7 +140,7 @@ fn bars(days: Memo<Days>) -> AnyView {
     .into_any()
 }
 
-fn grade_row(cache: Memo<Cache>) -> AnyView {
+fn grade_row(cache: Derived<Cache>) -> AnyView {
     let grade = cache.pick(|c| c.grade);
     let level = calc(move || grade.get().map_or("unknown", |grade| grade.level().as_str()));
     let words = move || grade.get().map_or((format::UNKNOWN, "no input yet"), CacheGrade::words);

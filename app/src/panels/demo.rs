@@ -90,7 +90,12 @@ fn controls(demo: DemoControl) -> AnyView {
                 <div class="card-tools">
                     <label class="field">
                         "Seed "
-                        <input inputmode="numeric" prop:value=calc(move || demo.seed.get().to_string()) on:change=seed />
+                        <input
+                            inputmode="numeric"
+                            value=demo.seed.get_untracked().to_string()
+                            prop:value=calc(move || demo.seed.get().to_string())
+                            on:change=seed
+                        />
                     </label>
                     <a class="btn sm outline" href=link rel="external"><Icon name="link" />"Link to this"</a>
                 </div>
@@ -121,12 +126,12 @@ fn player(demo: DemoControl) -> AnyView {
             <button
                 class="icon-btn violet"
                 type="button"
-                aria-label=calc(move || if store.paused.get() { "Play the simulation" } else { "Pause the simulation" })
+                aria-label=calc(move || if store.paused.get() { "Resume the simulation" } else { "Pause the simulation" })
                 on:click=move |_| toggle_pause(store)
             >
                 <Icon name=calc(move || if store.paused.get() { "play" } else { "pause" }) />
             </button>
-            <span class="clock">{clock}</span>
+            <span class="clock">{clock.signal()}</span>
             <span class="muted small">"simulated clock"</span>
             <div class="field">
                 <span id="speed">"Speed"</span>

@@ -55,7 +55,7 @@ pub(crate) fn EventsPanel() -> impl IntoView {
         >
             <header class="card-head">
                 <h2 class="card-title" id="h-events">"Events"</h2>
-                <span class="card-sub">{per_min}" / min"</span>
+                <span class="card-sub">{per_min.pick(ToString::to_string)}" / min"</span>
                 <Filters label="Kind of events" options=KINDS chosen=kind />
             </header>
             <ol
@@ -73,7 +73,7 @@ pub(crate) fn EventsPanel() -> impl IntoView {
             {dynamic(move || {
                 (waiting.get() > 0).then(|| view! {
                     <button class="btn sm primary new-events" type="button" on:click=move |_| release()>
-                        "+"{waiting}" new"
+                        "+"{waiting.pick(ToString::to_string)}" new"
                     </button>
                 })
             })}

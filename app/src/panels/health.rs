@@ -52,7 +52,7 @@ fn audit() -> AnyView {
     };
     view! {
         <dl class="audit">
-            <div><dt>"pages"</dt><dd>{metric("clients", clients.into())}</dd></div>
+            <div><dt>"pages"</dt><dd>{metric("clients", clients.signal())}</dd></div>
             <div><dt>"lines"</dt><dd>{metric("ingest.lines", count(|i| i.lines))}</dd></div>
             <div><dt>"responses"</dt><dd>{metric("ingest.responses", count(|i| i.responses))}</dd></div>
             <div><dt>"rejected"</dt><dd>{rejected}</dd></div>

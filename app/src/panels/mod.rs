@@ -24,7 +24,7 @@ use dashboard_core::time::Timestamp;
 use leptos::prelude::*;
 
 use crate::feed::Store;
-use crate::ui::{Icon, LevelIcon, Rows, calc};
+use crate::ui::{Derived, Icon, LevelIcon, Rows, calc};
 
 pub(crate) use alerts::{AlertsPanel, Announcer, Dismissed};
 pub(crate) use context::ContextPanel;
@@ -40,9 +40,9 @@ pub(crate) use topbar::{TopBar, toggle_pause};
 /// A panel's figures: computed anew when the state or the clock changes, passed on only if different.
 pub(crate) fn figures<V: PartialEq + Send + Sync + 'static>(
     of: impl Fn(&DashboardState, Timestamp) -> V + Send + Sync + 'static,
-) -> Memo<V> {
+) -> Derived<V> {
     let store = expect_context::<Store>();
-    Memo::new(move |_| store.state.with(|state| of(state, store.now.get())))
+    Derived::new(move || store.state.with(|state| of(state, store.now.get())))
 }
 
 /// A chart's table: made only when it is read, so only while it is open.
@@ -55,9 +55,9 @@ pub(crate) fn table(of: impl Fn(&DashboardState, Timestamp) -> Rows + Send + Syn
 pub(crate) fn session_figures<V: PartialEq + Send + Sync + 'static>(
     of: Signal<Option<SessionId>>,
     figures: impl Fn(&DashboardState, &Session, Timestamp) -> V + Send + Sync + 'static,
-) -> Memo<Option<V>> {
+) -> Derived<Option<V>> {
     let store = expect_context::<Store>();
-    Memo::new(move |_| {
+    Derived::new(move || {
         store.state.with(|state| {
             let session = of.with(|id| id.as_ref().and_then(|id| state.sessions.get(id)))?;
             Some(figures(state, session, store.now.get()))
@@ -66,7 +66,7 @@ pub(crate) fn session_figures<V: PartialEq + Send + Sync + 'static>(
 }
 
 /// Where the page's events come from. The demo says so before its first one.
-pub(crate) fn mode() -> Memo<Mode> {
+pub(crate) fn mode() -> Derived<Mode> {
     let store = expect_context::<Store>();
     figures(move |state, _| if store.demo.is_some() { Mode::Demo } else { state.mode })
 }
@@ -74,10 +74,10 @@ pub(crate) fn mode() -> Memo<Mode> {
 /// The session that Context and Tokens show.
 pub(crate) fn focus() -> Signal<Option<SessionId>> {
     let store = expect_context::<Store>();
-    let focus = Memo::new(move |_| {
+    let focus = Derived::new(move || {
         store.picked.with(|picked| store.state.with(|state| state.focus(picked.as_ref()).map(|s| s.id.clone())))
     });
-    focus.into()
+    focus.signal()
 }
 
 /// The colour of a model: by family, where it has one.

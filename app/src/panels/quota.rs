@@ -10,7 +10,9 @@ use leptos::prelude::*;
 
 use super::{figures, table};
 use crate::ui::chart::{self, Scale, Tick, XTicks, YTicks};
-use crate::ui::{AsTable, Figure, Icon, LevelChip, Meter, Pick, ProvenanceChip, Rows, Verdict, calc, dynamic, metric};
+use crate::ui::{
+    AsTable, Derived, Figure, Icon, LevelChip, Meter, ProvenanceChip, Rows, Verdict, calc, dynamic, metric,
+};
 
 /// Colours there are for projects; the rest share the neutral one.
 const SERIES: usize = 6;
@@ -127,6 +129,7 @@ impl Chart {
                 summary: "Nothing is known of this limit yet".to_owned(),
                 head: format::UNKNOWN.to_owned(),
                 sub: "nothing used yet".to_owned(),
+                y_ticks: chart::blank_grid(4),
                 ..Self::default()
             };
         };
@@ -147,7 +150,7 @@ impl Chart {
         let line = chart::line(&scale, &points);
         let (from, to) = (points.first().map_or(first, |p| p.0), points.last().map_or(first, |p| p.0));
 
-        let amount = |y: f64| if known { format::percent(y) } else { tokens(y) };
+        let amount = |y: f64| if known { format::percent(y) } else { chart::count_label(y) };
         let y_ticks = steps
             .iter()
             .map(|&y| {
@@ -224,11 +227,6 @@ fn ms(at: Timestamp) -> f64 {
 #[allow(clippy::cast_possible_truncation)] // milliseconds of this century
 fn whole(ms: f64) -> i64 {
     ms as i64
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a tick of a count
-fn tokens(count: f64) -> String {
-    format::tokens(dashboard_core::units::Tokens(count as u64))
 }
 
 /// One part of the strip of who used the window.
@@ -391,7 +389,7 @@ fn source_word(window: &Window) -> String {
     if window.source_age.is_empty() { word.to_owned() } else { format!("{word} ·") }
 }
 
-fn chart_view(chart: Memo<Chart>) -> AnyView {
+fn chart_view(chart: Derived<Chart>) -> AnyView {
     let unknown = chart.pick(|c| c.now.is_none());
     let at = chart.pick(|c| c.now.as_ref().map(|(x, y, _)| format!("--x:{x:.1}%;--y:{y:.1}%")));
     let stem = chart
@@ -414,7 +412,11 @@ fn chart_view(chart: Memo<Chart>) -> AnyView {
                 >
                     {chart.pick(|c| c.now.as_ref().map(|(_, _, text)| text.clone()))}
                 </span>
-                <span class="headline">
+                // On the side where the curve is not.
+                <span
+                    class="headline"
+                    class:right=chart.pick(|c| c.now.as_ref().is_some_and(|(x, y, _)| *x < 45.0 && *y > 55.0))
+                >
                     <b>{chart.pick(|c| c.head.clone())}</b>
                     {chart.pick(|c| c.sub.clone())}
                 </span>
@@ -445,7 +447,7 @@ fn used_by() -> AnyView {
         view! {
             <li>
                 <i class="swatch" class:striped=part.striped data-series=part.series></i>
-                {part.label.clone()}
+                <span class="share-name" title=part.label.clone()>{part.label.clone()}</span>
                 <b class="num">{format!("{:.1}", part.percent)}</b>
             </li>
         }

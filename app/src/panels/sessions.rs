@@ -4,6 +4,7 @@ use dashboard_core::event::{AgentTokens, SessionPhase};
 use dashboard_core::format;
 use dashboard_core::ids::SessionId;
 use dashboard_core::level::Level;
+use dashboard_core::order;
 use dashboard_core::state::{DashboardState, Session};
 use dashboard_core::time::{Minute, Timestamp};
 use leptos::prelude::*;
@@ -12,12 +13,14 @@ use super::{figures, focus, model_family, model_mark, model_name, phase_mark, se
 use crate::feed::Store;
 use crate::site::Site;
 use crate::ui::chart::{Spark, SparkLine};
-use crate::ui::{Figure, Icon, LevelIcon, Meter, Pick, calc, dynamic, metric};
+use crate::ui::{Derived, Figure, Icon, LevelIcon, Meter, calc, dynamic, metric};
 
 /// Minutes in a row's small chart.
 const SPARK_MINUTES: i64 = 30;
 /// Most subagents listed under a session; the rest are counted.
 const AGENTS_SHOWN: usize = 6;
+/// Rows the card has room for anyway; what active sessions leave goes to those that ended last.
+const ROOM: usize = 5;
 
 /// What the rows are ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +37,13 @@ type Order = (Column, bool);
 
 fn ordered(state: &DashboardState, active: bool, (column, descending): Order, now: Timestamp) -> Vec<SessionId> {
     let mut sessions = state.sessions_by_tokens(active);
-    match column {
-        Column::Project => sessions.sort_by(|a, b| a.project.cmp(&b.project)),
-        Column::Tokens => sessions.sort_by_key(|s| s.usage.total()),
-        Column::Cost => sessions.sort_by_key(|s| s.cost.priced),
-        Column::Rate => sessions.sort_by_key(|s| s.rate_per_min(now)),
-        Column::Last => sessions.sort_by_key(|s| s.last_activity),
-    }
+    order::sort(&mut sessions, &|a, b| match column {
+        Column::Project => a.project.cmp(&b.project),
+        Column::Tokens => a.usage.total().cmp(&b.usage.total()),
+        Column::Cost => a.cost.priced.cmp(&b.cost.priced),
+        Column::Rate => a.rate_per_min(now).cmp(&b.rate_per_min(now)),
+        Column::Last => a.last_activity.cmp(&b.last_activity),
+    });
     if descending {
         sessions.reverse();
     }
@@ -132,6 +135,36 @@ impl AgentRow {
     }
 }
 
+/// A session that ended today, under the active ones.
+#[derive(Clone, Debug, PartialEq)]
+struct EndedRow {
+    id: SessionId,
+    project: String,
+    detail: String,
+    family: &'static str,
+    model: String,
+    fill: String,
+    tokens: String,
+    cost: String,
+    last: String,
+}
+
+impl EndedRow {
+    fn of(session: &Session, now: Timestamp) -> Self {
+        let Row { project, detail, family, model, fill_text, tokens, cost, last, .. } = Row::of(session, now);
+        Self { id: session.id.clone(), project, detail, family, model, fill: fill_text, tokens, cost, last }
+    }
+
+    /// As many as there is room for, the last one first.
+    fn newest(state: &DashboardState, now: Timestamp) -> Vec<Self> {
+        let rows = |session: &&Session| 1 + session.agents_running(now).0.min(AGENTS_SHOWN);
+        let taken: usize = state.sessions_by_tokens(true).iter().map(rows).sum();
+        let mut ended = state.sessions_by_tokens(false);
+        order::sort(&mut ended, &|a, b| b.last_activity.cmp(&a.last_activity));
+        ended.into_iter().take(ROOM.saturating_sub(taken)).map(|session| Self::of(session, now)).collect()
+    }
+}
+
 /// The head and foot of the table.
 #[derive(Clone, Debug, PartialEq)]
 struct Totals {
@@ -166,6 +199,8 @@ pub(crate) fn SessionsPanel() -> impl IntoView {
     let order = RwSignal::new((Column::Tokens, true));
     let totals = figures(Totals::of);
     let rows = figures(move |state, now| ordered(state, active.get(), order.get(), now));
+    let ended = figures(EndedRow::newest);
+    let none = figures(|state, _| state.sessions.is_empty());
     let picked = focus();
     let pressed = move |is: bool| if active.get() == is { "true" } else { "false" };
     let head = move |column: Column, class: &'static str, name: &'static str| {
@@ -237,26 +272,18 @@ pub(crate) fn SessionsPanel() -> impl IntoView {
                     </For>
                 </tbody>
                 {foot(totals, active)}
+                {dynamic(move || (active.get() && !ended.with(Vec::is_empty)).then(|| ended_rows(ended)))}
             </table>
-            {dynamic(move || {
-                rows.with(Vec::is_empty).then(|| {
-                    let text = if active.get() {
-                        "No active session. Start Claude Code in any folder; it shows up here within a second."
-                    } else {
-                        "No session has ended today."
-                    };
-                    view! { <p class="empty-line">{text}</p> }
-                })
-            })}
+            {dynamic(move || rows.with(Vec::is_empty).then(|| if none.get() { welcome() } else { no_rows(active) }))}
         </section>
     }
     .into_any()
 }
 
-fn foot(totals: Memo<Totals>, active: RwSignal<bool>) -> AnyView {
+fn foot(totals: Derived<Totals>, active: RwSignal<bool>) -> AnyView {
     view! {
-        <tfoot>
-            <tr hidden=calc(move || !active.get())>
+        <tbody class="total" hidden=calc(move || !active.get() || totals.with(|t| t.active.raw == "0"))>
+            <tr>
                 <th scope="row" colspan="2">
                     "Total of "{totals.pick(|t| t.active.text.clone())}" sessions"
                 </th>
@@ -268,7 +295,62 @@ fn foot(totals: Memo<Totals>, active: RwSignal<bool>) -> AnyView {
                 <td class="c-agents n">{totals.pick(|t| t.agents.clone())}</td>
                 <td class="c-last"></td>
             </tr>
-        </tfoot>
+        </tbody>
+    }
+    .into_any()
+}
+
+/// What there is to do when no session is known.
+fn welcome() -> AnyView {
+    let demo = expect_context::<Site>().served("/");
+    view! {
+        <div class="empty">
+            <Icon name="pulse" />
+            <h3>"No session yet"</h3>
+            <p>"Start Claude Code in any folder; it shows up here within a second."</p>
+            {demo.map(|live| view! { <a class="btn outline" href=format!("{live}?demo") rel="external">"Open the demo"</a> })}
+        </div>
+    }
+    .into_any()
+}
+
+fn no_rows(active: RwSignal<bool>) -> AnyView {
+    let text = if active.get() {
+        "No active session. Start Claude Code in any folder; it shows up here within a second."
+    } else {
+        "No session has ended today."
+    };
+    view! { <p class="empty-line">{text}</p> }.into_any()
+}
+
+fn ended_rows(ended: Derived<Vec<EndedRow>>) -> AnyView {
+    let site = expect_context::<Site>();
+    let row = move |row: &EndedRow| {
+        view! {
+            <tr class="session ended">
+                <td class="c-state">{phase_mark(SessionPhase::Ended)}</td>
+                <th scope="row" class="c-project">
+                    <a href=site.session(&row.id)>{row.project.clone()}</a>
+                    <span class="branch">{row.detail.clone()}</span>
+                </th>
+                <td class="c-model">{model_mark(row.family, row.model.clone())}</td>
+                <td class="c-context">{row.fill.clone()}</td>
+                <td class="c-tokens n">{row.tokens.clone()}</td>
+                <td class="c-cost n">{row.cost.clone()}</td>
+                <td class="c-rate"></td>
+                <td class="c-agents"></td>
+                <td class="c-last n">{row.last.clone()}</td>
+            </tr>
+        }
+        .into_any()
+    };
+    view! {
+        <tbody class="recent">
+            <tr class="recent-head">
+                <th scope="rowgroup" colspan="2">"Ended last"</th>
+            </tr>
+            {dynamic(move || ended.with(|ended| ended.iter().map(&row).collect_view()))}
+        </tbody>
     }
     .into_any()
 }
@@ -279,7 +361,7 @@ fn session_row(id: SessionId, picked: Signal<Option<SessionId>>) -> AnyView {
     let href = expect_context::<Site>().session(&id);
     let known = session_figures(Signal::stored(Some(id.clone())), |_, session, now| Row::of(session, now));
     // A row outlives its session for a moment when the session is forgotten; it keeps its last figures.
-    let row = Memo::new(move |before: Option<&Option<Row>>| known.get().or_else(|| before.cloned().flatten()));
+    let row = Derived::after(move |before: Option<&Option<Row>>| known.get().or_else(|| before.cloned().flatten()));
     let of = move |part: fn(&Row) -> String| calc(move || row.with(|r| r.as_ref().map(part).unwrap_or_default()));
     let model = dynamic(move || row.with(|r| r.as_ref().map(|r| model_mark(r.family, r.model.clone()))));
     let level = row.pick(|r| r.as_ref().map_or(Level::Healthy, |r| r.level));

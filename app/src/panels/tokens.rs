@@ -10,7 +10,7 @@ use leptos::prelude::*;
 
 use super::session_figures;
 use crate::ui::chart::{self, Point, Scale, Tick, XTicks, YTicks};
-use crate::ui::{AsTable, Figure, Pick, Rows, Segments, calc, metric};
+use crate::ui::{AsTable, Derived, Figure, Rows, Segments, calc, metric};
 
 /// Most points drawn per series.
 const MAX_POINTS: usize = 121;
@@ -110,14 +110,22 @@ impl Minutes {
 }
 
 impl Lanes {
+    /// Before the first whole minute.
+    fn blank() -> Self {
+        let nothing = || "No whole minute of this session yet".to_owned();
+        Self {
+            fresh_summary: nothing(),
+            reads_summary: nothing(),
+            fresh_ticks: chart::blank_grid(2),
+            reads_ticks: chart::blank_grid(1),
+            ..Self::default()
+        }
+    }
+
     fn of(drawn: &Minutes) -> Self {
         let minutes = &drawn.shown;
         let (Some(first), Some(last), true) = (minutes.first(), minutes.last(), minutes.len() > 1) else {
-            return Self {
-                fresh_summary: "No whole minute of this session yet".to_owned(),
-                reads_summary: "No whole minute of this session yet".to_owned(),
-                ..Self::default()
-            };
+            return Self::blank();
         };
         let x = |minute: Minute| minute.start().unix_ms() as f64;
         let series = |value: fn(&MinuteTokens) -> Tokens| -> Vec<Point> {
@@ -141,7 +149,7 @@ impl Lanes {
         let times = chart::time_ticks(first.minute.0 * MINUTE_MS, last.minute.0 * MINUTE_MS, offset, 6);
         let height = |scale: &Scale, points: &[Point]| points.last().map_or(0.0, |point| scale.y_percent(point.1));
         let span_text = format::span((last.minute.0 - first.minute.0 + 1) * MINUTE_MS);
-        let most = |points: &[Point]| figure(peak(points));
+        let most = |points: &[Point]| chart::count_label(peak(points));
         Self {
             fresh_summary: format!("Fresh tokens per minute over {span_text}, at most {}", most(&input)),
             reads_summary: format!("Cache reads per minute over {span_text}, at most {}", most(&reads)),
@@ -150,18 +158,13 @@ impl Lanes {
             dots: Some((height(&fresh, &input), height(&low, &reads))),
             fresh_ticks: ticks(&fresh, &fresh_steps),
             reads_ticks: ticks(&low, &reads_steps),
-            x_ticks: chart::time_labels(&fresh, &times, clock, (span.1, "now".to_owned()), 9.0),
+            x_ticks: chart::time_labels(&fresh, &times, clock, (span.1, "now".to_owned()), 12.0),
         }
     }
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count of tokens
-fn figure(count: f64) -> String {
-    format::tokens(Tokens(count as u64))
-}
-
 fn tick(scale: &Scale, y: f64) -> Tick {
-    Tick { percent: scale.y_percent(y), label: figure(y), class: if y == 0.0 { "base" } else { "" } }
+    Tick { percent: scale.y_percent(y), label: chart::count_label(y), class: if y == 0.0 { "base" } else { "" } }
 }
 
 /// The panel, for one session.
@@ -169,15 +172,17 @@ fn tick(scale: &Scale, y: f64) -> Tick {
 pub(crate) fn TokensPanel(of: Signal<Option<SessionId>>) -> impl IntoView {
     let range = RwSignal::new(RANGES[0].0);
     let known = session_figures(of, |_, session, now| Totals::of(session, now));
-    let totals = Memo::new(move |_| known.get().unwrap_or_else(Totals::none));
+    let totals = Derived::new(move || known.get().unwrap_or_else(Totals::none));
     let minutes = session_figures(of, move |state, session, now| Minutes::of(state, session, range.get(), now));
-    let lanes = Memo::new(move |_| minutes.with(|minutes| minutes.as_ref().map(Lanes::of)).unwrap_or_default());
+    let lanes = Derived::new(move || minutes.with(|minutes| minutes.as_ref().map_or_else(Lanes::blank, Lanes::of)));
     let table = calc(move || minutes.with(|m| m.as_ref().map(Minutes::table)).unwrap_or_default());
     view! {
         <section class="card tokens" aria-labelledby="h-tokens">
             <header class="card-head">
                 <h2 class="card-title" id="h-tokens">"Tokens"</h2>
-                <span class="card-sub">{metric("session.id", totals.pick(|t| t.id.clone()))}" · session"</span>
+                <span class="card-sub">{metric("session.id", totals.pick(|t| t.id.clone()))}
+                    {totals.pick(|t| if t.id.raw.is_empty() { "" } else { " · session" }.to_owned())}
+                </span>
                 <div class="card-tools">
                     <Segments label="Range" options=RANGES chosen=range />
                     <AsTable caption="Tokens by minute" rows=table />
@@ -185,7 +190,10 @@ pub(crate) fn TokensPanel(of: Signal<Option<SessionId>>) -> impl IntoView {
             </header>
             <div class="tokens-body">
                 <div class="tokens-total">
-                    <span class="hero">{metric("session.tokens.total", totals.pick(|t| t.total.clone()))}</span>
+                    // As large as its digits allow.
+                    <span class="hero" style=totals.pick(|t| format!("--chars:{}", t.total.text.len().max(11)))>
+                        {metric("session.tokens.total", totals.pick(|t| t.total.clone()))}
+                    </span>
                     <p>
                         <span>
                             <b>{metric("session.tokens.rate", totals.pick(|t| t.rate.clone()))}</b>
@@ -202,7 +210,7 @@ pub(crate) fn TokensPanel(of: Signal<Option<SessionId>>) -> impl IntoView {
     .into_any()
 }
 
-fn kinds(totals: Memo<Totals>) -> AnyView {
+fn kinds(totals: Derived<Totals>) -> AnyView {
     let row = |i: usize, kind: &'static str, label: &'static str, hook: &'static str| {
         view! {
             <tr>
@@ -233,7 +241,7 @@ fn at_the_end(height_percent: f64) -> String {
     format!("--x:100%;--y:{height_percent:.1}%")
 }
 
-fn lanes_view(lanes: Memo<Lanes>) -> AnyView {
+fn lanes_view(lanes: Derived<Lanes>) -> AnyView {
     let area = |i: usize, kind: &'static str| {
         view! { <path class="area" data-kind=kind d=calc(move || lanes.with(|l| l.fresh[i].0.clone()))></path> }
     };

@@ -10,7 +10,7 @@ use super::{Dismissed, figures, mode};
 use crate::feed::Store;
 use crate::site::Site;
 use crate::theme::Theme;
-use crate::ui::{Icon, Pick, calc, dynamic};
+use crate::ui::{Derived, Icon, calc, dynamic};
 
 /// The bar.
 #[component]
@@ -27,13 +27,13 @@ pub(crate) fn TopBar() -> impl IntoView {
             <A href=site.href(path) exact=path == "/" attr:class=(path == "/settings").then_some("nav-settings")>
                 <Icon name=icon />
                 <span>{name}</span>
-                {(path == "/sessions").then(|| view! { <span class="count">{active}</span> })}
+                {(path == "/sessions").then(|| view! { <span class="count">{active.pick(ToString::to_string)}</span> })}
             </A>
         }
     };
     view! {
         <header class="topbar">
-            <a class="brand" href=site.href("/")>
+            <a class="brand" href=site.href("/") aria-label="Dashboard, live">
                 <span class="mark"><Icon name="gauge" /></span>
                 <span class="brand-name">"Dashboard"</span>
                 <span class="brand-page" aria-hidden="true">{page}</span>
@@ -133,23 +133,23 @@ fn pill_text(view: &ConnectionView, simulated: bool, speed: Option<u32>) -> Pill
 fn pill() -> AnyView {
     let store = expect_context::<Store>();
     let mode = mode();
-    let text = Memo::new(move |_| {
+    let text = Derived::new(move || {
         let speed = store.demo.map(|demo| demo.speed.get());
         store.connection.with(|view| pill_text(view, mode.get().is_simulated(), speed))
     });
     // One ring per change of the state: the two values restart the animation.
-    let beat = Memo::new(move |before: Option<&&'static str>| {
+    let beat = Derived::after(move |before: Option<&&'static str>| {
         store.state.track();
         if before == Some(&"0") { "1" } else { "0" }
     });
-    let icon = Memo::new(move |_| text.with(|text| text.icon));
+    let icon = Derived::new(move || text.with(|text| text.icon));
     let mark = move || match icon.get() {
-        "pulse" => view! { <i class="pulse" data-beat=beat></i> }.into_any(),
+        "pulse" => view! { <i class="pulse" data-beat=beat.signal()></i> }.into_any(),
         "ring" => view! { <i class="ring spin"></i> }.into_any(),
         "" => view! { <i class="ring"></i> }.into_any(),
         icon => view! { <Icon name=icon /> }.into_any(),
     };
-    let status = Memo::new(move |_| store.connection.with(|view| view.status));
+    let status = Derived::new(move || store.connection.with(|view| view.status));
     let lost = move || matches!(status.get(), ConnectionStatus::Reconnecting | ConnectionStatus::Offline);
     view! {
         <span

@@ -3,7 +3,9 @@
 //! A plot's drawing is stretched over a box of 1000 × 100 units (y downwards, as SVG has it);
 //! everything with letters or a shape of its own is HTML placed in percent of the plot, y upwards.
 
+use dashboard_core::format;
 use dashboard_core::time::{DAY_MS, HOUR_MS, MINUTE_MS};
+use dashboard_core::units::Tokens;
 use leptos::prelude::*;
 
 use super::figure::calc;
@@ -222,7 +224,27 @@ pub(crate) struct Tick {
     pub(crate) class: &'static str,
 }
 
-/// Labels of a time axis: the inner ones are dropped where they would touch an end's.
+/// A count on an axis: three digits, without zeros that say nothing.
+pub(crate) fn count_label(count: f64) -> String {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count of tokens
+    let label = format::tokens(Tokens(count as u64));
+    let digits = label.trim_end_matches(char::is_alphabetic);
+    let unit = &label[digits.len()..];
+    if digits.contains('.') { format!("{}{unit}", digits.trim_end_matches('0').trim_end_matches('.')) } else { label }
+}
+
+/// The grid of a plot that has nothing to show yet.
+pub(crate) fn blank_grid(steps: u32) -> Vec<Tick> {
+    let tick = |step: u32| Tick {
+        percent: f64::from(step) * 100.0 / f64::from(steps),
+        label: String::new(),
+        class: if step == 0 { "base" } else { "" },
+    };
+    (0..=steps).map(tick).collect()
+}
+
+/// Labels of a time axis: the inner ones are dropped where they would touch an end's. Every second
+/// one is `minor`, for plots with room for half of them.
 pub(crate) fn time_labels(
     scale: &Scale,
     ticks: &[i64],
@@ -233,12 +255,15 @@ pub(crate) fn time_labels(
     let (last_x, last_label) = last;
     let end = scale.x_percent(last_x);
     let mut kept: Vec<Tick> = Vec::new();
-    for &at in ticks {
+    for (i, &at) in ticks.iter().enumerate() {
         let percent = scale.x_percent(at as f64);
-        if percent + room_percent <= end {
-            let class = match kept.len() {
+        // The first one is not centred under its mark, so it reaches further.
+        let reach =
+            kept.first().filter(|tick| tick.class == "first").map_or(0.0, |tick| tick.percent + room_percent * 1.5);
+        if percent + room_percent <= end && percent >= reach {
+            let class = match i {
                 0 if percent < room_percent / 2.0 => "first",
-                n if n % 2 == 1 => "minor",
+                i if i % 2 == 1 => "minor",
                 _ => "",
             };
             kept.push(Tick { percent, label: label(at), class });
@@ -385,6 +410,12 @@ mod tests {
         assert_eq!(ticks, [1, 2, 3, 4, 5].map(|hour| hour * HOUR_MS));
         let india = time_ticks(0, 3 * HOUR_MS, 5 * HOUR_MS + half_past, 3);
         assert_eq!(india, [half_past, HOUR_MS + half_past, 2 * HOUR_MS + half_past]);
+    }
+
+    #[test]
+    fn counts_on_an_axis_have_no_idle_zeros() {
+        let labels = [0.0, 500.0, 20_000.0, 12_500.0, 5_000_000.0, 150_000.0].map(count_label);
+        assert_eq!(labels, ["0", "500", "20k", "12.5k", "5M", "150k"]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Figures: a text for people beside the raw value for scripts, always of the same moment.
 
+use std::any::Any;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use dashboard_core::format::{self, UNKNOWN};
@@ -67,7 +69,11 @@ pub(crate) fn metric(name: &'static str, figure: Signal<Figure>) -> AnyView {
 /// A value computed from signals. Like [`dynamic`], it hides the type of its closure: the code that
 /// keeps an attribute or a text up to date is then in the WASM once per type of value, not once per use.
 pub(crate) fn calc<T: Send + Sync + 'static>(value: impl Fn() -> T + Send + Sync + 'static) -> Signal<T> {
-    Signal::derive(value)
+    shared(Arc::new(value))
+}
+
+fn shared<T: Send + Sync + 'static>(value: Arc<dyn Fn() -> T + Send + Sync>) -> Signal<T> {
+    Signal::derive(move || value())
 }
 
 /// A part of a view that is made anew when the signals it reads change.
@@ -79,14 +85,103 @@ fn erased(view: Arc<dyn Fn() -> AnyView + Send + Sync>) -> AnyView {
     (move || view()).into_any()
 }
 
-/// Parts of a panel's figures as signals.
-pub(crate) trait Pick<V> {
-    /// The part that `part` takes out.
-    fn pick<T: Clone + Send + Sync + 'static>(self, part: fn(&V) -> T) -> Signal<T>;
+/// A value computed from signals, and told to those who read it only when it differs: a [`Memo`]
+/// that hides what it remembers, so that all of them share one piece of code in the WASM.
+pub(crate) struct Derived<V> {
+    memo: Memo<Remembered>,
+    value: PhantomData<fn() -> V>,
 }
 
-impl<V: PartialEq + Send + Sync + 'static> Pick<V> for Memo<V> {
-    fn pick<T: Clone + Send + Sync + 'static>(self, part: fn(&V) -> T) -> Signal<T> {
+impl<V> Clone for Derived<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for Derived<V> {}
+
+impl<V: PartialEq + Send + Sync + 'static> Derived<V> {
+    /// Computes `value` whenever a signal it reads changes.
+    pub(crate) fn new(value: impl Fn() -> V + Send + Sync + 'static) -> Self {
+        Self::after(move |_| value())
+    }
+
+    /// The same, from the value before as well.
+    pub(crate) fn after(value: impl Fn(Option<&V>) -> V + Send + Sync + 'static) -> Self {
+        let next = move |before: Option<&Remembered>| {
+            Remembered(Arc::new(value(before.and_then(|before| before.0.as_any().downcast_ref()))))
+        };
+        Self { memo: remember(Arc::new(next)), value: PhantomData }
+    }
+
+    /// Reads the value without copying it.
+    pub(crate) fn with<R>(self, read: impl FnOnce(&V) -> R) -> R {
+        let remembered = self.memo.get();
+        match remembered.0.as_any().downcast_ref() {
+            Some(value) => read(value),
+            None => unreachable!("only `after` makes what is remembered, of the same type"),
+        }
+    }
+
+    /// The same, without being told of later values.
+    pub(crate) fn with_untracked<R>(self, read: impl FnOnce(&V) -> R) -> R {
+        untrack(|| self.with(read))
+    }
+
+    /// To be told of later values.
+    pub(crate) fn track(self) {
+        self.memo.track();
+    }
+
+    /// A copy of the value.
+    pub(crate) fn get(self) -> V
+    where
+        V: Clone,
+    {
+        self.with(V::clone)
+    }
+
+    /// The part that `part` takes out.
+    pub(crate) fn pick<T: Clone + Send + Sync + 'static>(self, part: fn(&V) -> T) -> Signal<T> {
         calc(move || self.with(part))
+    }
+
+    /// All of it, for where a signal is wanted.
+    pub(crate) fn signal(self) -> Signal<V>
+    where
+        V: Clone,
+    {
+        self.pick(V::clone)
+    }
+}
+
+type Next = dyn Fn(Option<&Remembered>) -> Remembered + Send + Sync;
+
+fn remember(next: Arc<Next>) -> Memo<Remembered> {
+    Memo::new(move |before| next(before))
+}
+
+/// A value of any kind that can be compared with a later one of its kind.
+#[derive(Clone)]
+struct Remembered(Arc<dyn Comparable>);
+
+trait Comparable: Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+    fn equals(&self, other: &dyn Any) -> bool;
+}
+
+impl<V: PartialEq + Send + Sync + 'static> Comparable for V {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn equals(&self, other: &dyn Any) -> bool {
+        other.downcast_ref() == Some(self)
+    }
+}
+
+impl PartialEq for Remembered {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.equals(other.0.as_any())
     }
 }

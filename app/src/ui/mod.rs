@@ -13,7 +13,7 @@ mod table;
 
 pub(crate) use chip::{LevelChip, ProvenanceChip, Verdict};
 pub(crate) use control::{Filters, Segments};
-pub(crate) use figure::{Figure, Pick, calc, dynamic, metric};
+pub(crate) use figure::{Derived, Figure, calc, dynamic, metric};
 pub(crate) use icon::{Icon, LevelIcon, Sprite};
 pub(crate) use meter::Meter;
 pub(crate) use table::{AsTable, Rows};

@@ -9,6 +9,7 @@ use crate::event::{AgentTokens, DayUsage, HealthCheck, HealthStatus, MinuteToken
 use crate::format;
 use crate::ids::SessionId;
 use crate::level::Level;
+use crate::order;
 use crate::record::LimitWindow;
 use crate::time::{Day, HOUR_MS, MINUTE_MS, Minute, Timestamp, month_start};
 use crate::units::{Cost, Money, TokenUsage, Tokens};
@@ -122,7 +123,7 @@ impl Session {
     pub fn running_agents(&self, now: Timestamp) -> Vec<&AgentTokens> {
         let running = |agent: &&AgentTokens| self.is_active() && now.ms_since(agent.last_activity) < AGENT_ACTIVE_MS;
         let mut agents: Vec<_> = self.agents.values().filter(running).collect();
-        agents.sort_by(|a, b| b.total.cmp(&a.total).then_with(|| a.id.cmp(&b.id)));
+        order::sort(&mut agents, &|a, b| b.total.cmp(&a.total).then_with(|| a.id.cmp(&b.id)));
         agents
     }
 
@@ -307,7 +308,7 @@ impl DashboardState {
     /// Active sessions (or today's ended ones), most tokens first.
     pub fn sessions_by_tokens(&self, active: bool) -> Vec<&Session> {
         let mut sessions: Vec<_> = self.sessions.values().filter(|s| s.is_active() == active).collect();
-        sessions.sort_by(|a, b| b.usage.total().cmp(&a.usage.total()).then_with(|| a.id.cmp(&b.id)));
+        order::sort(&mut sessions, &|a, b| b.usage.total().cmp(&a.usage.total()).then_with(|| a.id.cmp(&b.id)));
         sessions
     }
 
@@ -428,7 +429,7 @@ impl DashboardState {
                 time_left_ms: None,
             });
         }
-        alerts.sort_by(|a, b| {
+        order::sort(&mut alerts, &|a: &Alert, b: &Alert| {
             let left = |alert: &Alert| alert.time_left_ms.unwrap_or(i64::MAX);
             b.level.cmp(&a.level).then(left(a).cmp(&left(b))).then_with(|| a.subject.cmp(&b.subject))
         });

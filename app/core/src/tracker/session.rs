@@ -14,6 +14,7 @@ use crate::event::{
 };
 use crate::format;
 use crate::ids::{AgentId, ModelId, SessionId};
+use crate::order;
 use crate::record::{AgentMeta, Presence, PresenceStatus, SessionMeta, Tool, UsageRecord};
 use crate::state::{MINUTES_KEPT, RATE_MINUTES, rate_per_min};
 use crate::time::{MINUTE_MS, Minute, SECOND_MS, Timestamp, ZoneOffsets};
@@ -233,7 +234,7 @@ impl SessionMonitor {
             }
         }
         let mut projects: Vec<_> = projects.into_iter().map(|(name, (own, agents))| (name, own, agents)).collect();
-        projects.sort_by(|a, b| (b.1 + b.2).cmp(&(a.1 + a.2)).then_with(|| a.0.cmp(b.0)));
+        order::sort(&mut projects, &|a, b| (b.1 + b.2).cmp(&(a.1 + a.2)).then_with(|| a.0.cmp(b.0)));
         projects
     }
 
@@ -248,8 +249,10 @@ impl SessionMonitor {
         events: &mut Vec<Event>,
     ) {
         let today = zone.day_start(zone.day(now));
-        let due: BTreeSet<SessionId> =
-            std::mem::take(&mut self.changed).into_iter().chain(self.active.clone()).collect();
+        let mut due = std::mem::take(&mut self.changed);
+        for id in &self.active {
+            due.insert(id.clone());
+        }
         for id in &due {
             let Some(session) = self.sessions.get_mut(id) else { continue };
             let phase = session.phase(now);
