@@ -16,6 +16,7 @@ use dashboard_core::tracker::Plan;
 
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::prices::PricesArgs;
 use crate::commands::report::ReportArgs;
 use crate::http::Token;
 use crate::zone::Zone;
@@ -37,6 +38,7 @@ Examples:
   dashboard start --plan max5 --port 4000     with a plan's limits, on another port
   dashboard start --simulation --speed 60     with made-up sessions, an hour a minute
   dashboard report daily --since 7d           print the last week, day by day
+  dashboard prices --model opus               what costs are computed from
   dashboard doctor                            say what is there and what to do about the rest
 
 Every option also as DASHBOARD_<OPTION> (DASHBOARD_PORT=4000) and in config.toml (port = 4000).";
@@ -48,6 +50,8 @@ pub enum Commands {
     Start(StartArgs),
     /// Print figures over all transcripts
     Report(ReportArgs),
+    /// Show what costs are computed from
+    Prices(PricesArgs),
     /// Check what the dashboard needs and say what to do about each
     Doctor(DoctorArgs),
     /// Write the static demo site
@@ -102,6 +106,9 @@ pub struct StartArgs {
     /// Your plan, which decides the limit that an estimate is compared with
     #[arg(long, env = "DASHBOARD_PLAN", value_name = "NAME", value_parser = plans())]
     pub plan: Option<Plan>,
+    /// Prices that win over those inside, see `dashboard prices`
+    #[arg(long, env = "DASHBOARD_PRICES", value_name = "FILE")]
+    pub prices: Option<PathBuf>,
     /// Zone in which days begin, such as Europe/Berlin; the machine's by default
     #[arg(long, env = "DASHBOARD_TIMEZONE", value_name = "TZ")]
     pub timezone: Option<Zone>,

@@ -26,6 +26,8 @@ pub enum Part {
     Store,
     /// The task that owns the numbers.
     Engine,
+    /// The price table.
+    Prices,
     /// Quota windows.
     QuotaTracker,
     /// Context windows.
@@ -41,6 +43,7 @@ impl Part {
             Self::Presence => "presence",
             Self::Store => "store",
             Self::Engine => "engine",
+            Self::Prices => "prices",
             Self::QuotaTracker => "quota_tracker",
             Self::ContextTracker => "context_tracker",
         }

@@ -12,6 +12,7 @@ pub mod http;
 pub mod hub;
 pub mod manager;
 pub mod platform;
+pub mod prices;
 pub mod source;
 pub mod store;
 pub mod text;

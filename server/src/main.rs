@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use server::cli::{Cli, Commands, config_file};
-use server::commands::{completions, demo, doctor, report, start};
+use server::commands::{completions, demo, doctor, prices, report, start};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
 fn run(command: Commands) -> anyhow::Result<ExitCode> {
     match command {
         Commands::Start(args) => tokio::runtime::Runtime::new()?.block_on(start::run(args))?,
+        Commands::Prices(args) => return prices::run(&args),
         Commands::Report(args) => return report::run(&args),
         Commands::Doctor(args) => return doctor::run(&args),
         Commands::Demo(args) => demo::run(&args)?,

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use dashboard_core::event::{HealthCheck, HealthStatus};
-use dashboard_core::price::PriceTable;
 use dashboard_core::simulator::{Scenario, Simulation};
 use dashboard_core::state::Mode;
 use dashboard_core::time::{MINUTE_MS, Timestamp, ZoneOffsets};
@@ -25,6 +24,7 @@ use crate::health::{DashboardHealth, Part};
 use crate::history::Archive;
 use crate::http::{self, Access, App};
 use crate::hub::Hub;
+use crate::prices::Prices;
 use crate::source::roots::Root;
 use crate::store::{Store, StoreError};
 
@@ -39,7 +39,7 @@ pub struct Settings {
     /// The zone in which days begin.
     pub zone: ZoneOffsets,
     /// Prices of models.
-    pub prices: Arc<PriceTable>,
+    pub prices: Prices,
     /// Where the figures come from.
     pub source: Source,
 }
@@ -148,6 +148,9 @@ impl DashboardManager {
         let mut parts = JoinSet::new();
 
         let Settings { access, zone, prices, source: origin } = settings;
+        let (status, message) = prices.health();
+        health.report(Part::Prices, status, message);
+        let prices = prices.table;
         let (report_zone, report_prices) = (Arc::new(zone.clone()), Arc::clone(&prices));
         let report_roots: Arc<[Root]> = match &origin {
             Source::Live { roots, .. } => roots.as_slice().into(),

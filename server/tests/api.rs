@@ -8,11 +8,12 @@ use std::fs;
 use std::path::Path;
 
 use dashboard_core::ledger::Scope;
+use dashboard_core::price::PriceTable;
 use dashboard_core::report::{Filter, ReportKind};
 use dashboard_core::time::{Timestamp, ZoneOffsets};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use server::commands::report::report;
+use server::commands::report::{Question, report};
 use server::source::roots::{self, Given, Surroundings};
 use support::{TestDashboard, soon};
 
@@ -77,8 +78,15 @@ async fn the_api_says_what_the_command_line_says_and_follows_what_is_written() {
     let roots = roots::find(&Given::new(&[home.path().to_owned()], None), &Surroundings::default());
     let expected = |kind| {
         let now = Timestamp::parse("2026-09-21T00:00:00Z").unwrap();
-        serde_json::to_value(report(kind, &roots, None, Scope::All, &ZoneOffsets::utc(), now, &Filter::default()))
-            .unwrap()
+        let question = Question {
+            kind,
+            scope: Scope::All,
+            prices: &PriceTable::embedded(),
+            zone: &ZoneOffsets::utc(),
+            now,
+            filter: &Filter::default(),
+        };
+        serde_json::to_value(report(question, &roots, None)).unwrap()
     };
     for kind in ReportKind::ALL.into_iter().filter(|kind| *kind != ReportKind::Audit) {
         let found = get_json(&dashboard, &format!("/api/v1/{kind}")).await;

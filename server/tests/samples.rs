@@ -10,24 +10,41 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dashboard_core::ledger::Scope;
+use dashboard_core::price::PriceTable;
 use dashboard_core::record::Tool;
 use dashboard_core::report::{Filter, ReportKind};
 use dashboard_core::time::{Timestamp, ZoneOffsets};
 use serde_json::{Value, json};
-use server::commands::report::report;
+use server::commands::report::{Question, report};
 use server::source::roots::{self, Given, Surroundings};
 
 fn of(dir: &Path, kind: ReportKind, now: Timestamp) -> Value {
     let roots = roots::find(&Given::new(&[dir.to_owned()], None), &Surroundings::default());
     let filter = Filter { tool: Some(Tool::ClaudeCode), ..Filter::default() };
-    serde_json::to_value(report(kind, &roots, None, Scope::OnDisk, &ZoneOffsets::utc(), now, &filter)).unwrap()
+    let question = Question {
+        kind,
+        scope: Scope::OnDisk,
+        prices: &PriceTable::embedded(),
+        zone: &ZoneOffsets::utc(),
+        now,
+        filter: &filter,
+    };
+    serde_json::to_value(report(question, &roots, None)).unwrap()
 }
 
 /// The same of Codex's files alone.
 fn of_codex(home: &Path, kind: ReportKind, now: Timestamp) -> Value {
     let given = Given::new(&[home.join("no-claude-here")], Some(home));
     let roots = roots::find(&given, &Surroundings::default());
-    let report = report(kind, &roots, None, Scope::OnDisk, &ZoneOffsets::utc(), now, &Filter::default());
+    let question = Question {
+        kind,
+        scope: Scope::OnDisk,
+        prices: &PriceTable::embedded(),
+        zone: &ZoneOffsets::utc(),
+        now,
+        filter: &Filter::default(),
+    };
+    let report = report(question, &roots, None);
     serde_json::to_value(report).unwrap()
 }
 

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::ids::ModelId;
@@ -18,6 +19,43 @@ const EMBEDDED: &str = include_str!("../data/prices.json");
 #[derive(Clone, Debug)]
 pub struct PriceTable {
     models: HashMap<String, ModelPrices>,
+}
+
+/// A model's prices, in US dollars per million tokens.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ListedPrice {
+    /// The model.
+    pub model: ModelId,
+    /// Whether they were laid over the table inside the program.
+    pub own: bool,
+    /// Input.
+    pub input: ListedRate,
+    /// Output.
+    pub output: ListedRate,
+    /// Written to the cache for five minutes.
+    pub write_5m: ListedRate,
+    /// Written to the cache for an hour.
+    pub write_1h: ListedRate,
+    /// Read from the cache.
+    pub read: ListedRate,
+}
+
+/// A price per million tokens, and what tokens beyond certain numbers of one response cost.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ListedRate {
+    /// US dollars per million.
+    pub base: f64,
+    /// Steps, lowest first.
+    pub above: Vec<ListedStep>,
+}
+
+/// A price for the tokens beyond a number.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ListedStep {
+    /// Tokens of this kind of one response up to which another price holds.
+    pub tokens: u64,
+    /// US dollars per million beyond.
+    pub usd: f64,
 }
 
 /// What one response cost.
@@ -49,6 +87,8 @@ pub enum PriceError {
 
 #[derive(Clone, Debug)]
 struct ModelPrices {
+    /// Laid over the table inside the program.
+    own: bool,
     input: Rate,
     output: Rate,
     write_5m: Rate,
@@ -66,6 +106,42 @@ struct Rate {
 }
 
 impl PriceTable {
+    /// What the table inside the program is.
+    pub const EMBEDDED_SOURCE: &'static str = "LiteLLM 1.109.1, a subset, with retired models added";
+
+    /// This table with the prices of `own` over it, model by model.
+    #[must_use]
+    pub fn overridden_by(mut self, own: Self) -> Self {
+        self.models.extend(own.models.into_iter().map(|(model, prices)| (model, ModelPrices { own: true, ..prices })));
+        self
+    }
+
+    /// How many models have a price.
+    pub fn len(&self) -> usize {
+        self.models.len()
+    }
+
+    /// Whether no model has one.
+    pub fn is_empty(&self) -> bool {
+        self.models.is_empty()
+    }
+
+    /// All prices, by model.
+    pub fn listed(&self) -> Vec<ListedPrice> {
+        let price = |(model, prices): (&String, &ModelPrices)| ListedPrice {
+            model: ModelId::new(model.as_str()),
+            own: prices.own,
+            input: prices.input.listed(),
+            output: prices.output.listed(),
+            write_5m: prices.write_5m.listed(),
+            write_1h: prices.write_1h.listed(),
+            read: prices.read.listed(),
+        };
+        let mut listed: Vec<ListedPrice> = self.models.iter().map(price).collect();
+        listed.sort_by(|a, b| a.model.cmp(&b.model));
+        listed
+    }
+
     /// The table that comes with the program.
     ///
     /// # Panics
@@ -132,6 +208,7 @@ impl ModelPrices {
         let Some(input) = rate("input_cost_per_token")? else { return Ok(None) };
         let flat = |base: i64| Rate { base, above: Vec::new() };
         Ok(Some(Self {
+            own: false,
             output: rate("output_cost_per_token")?.unwrap_or(flat(0)),
             write_5m: rate("cache_creation_input_token_cost")?.unwrap_or(flat(input.base * 5 / 4)),
             write_1h: rate("cache_creation_input_token_cost_above_1hr")?.unwrap_or(flat(input.base * 2)),
@@ -161,6 +238,13 @@ impl Rate {
         }
         above.sort_unstable_by(|a, b| b.cmp(a));
         Ok(base.map(|base| Self { base, above }))
+    }
+
+    fn listed(&self) -> ListedRate {
+        // A price per token in picodollars is one per million tokens in millionths of a dollar.
+        let usd = |pico: i64| pico as f64 / 1e6;
+        let step = |&(Tokens(tokens), pico): &(Tokens, i64)| ListedStep { tokens, usd: usd(pico) };
+        ListedRate { base: usd(self.base), above: self.above.iter().rev().map(step).collect() }
     }
 
     /// Picodollars for this many tokens of one response.
@@ -293,6 +377,25 @@ mod tests {
         assert_eq!(cost(usage(200_001, 0, 0, 0, 0)), Some(200_002));
         assert_eq!(cost(usage(1_000_002, 0, 0, 0, 0)), Some(200_000 + 2 * 800_000 + 3 * 2));
         assert_eq!(cost(usage(0, 0, 100_001, 100_001, 0)), Some(500_007));
+        Ok(())
+    }
+
+    #[test]
+    fn prices_are_listed_per_million_with_their_steps() -> Result<(), PriceError> {
+        let own = PriceTable::parse(
+            r#"{"claude-opus-4-5": {"input_cost_per_token": 3e-06, "input_cost_per_token_above_200k_tokens": 6e-06}}"#,
+        )?;
+        let embedded = PriceTable::embedded();
+        let table = embedded.clone().overridden_by(own);
+        let (before, listed) = (embedded.listed(), table.listed());
+        assert_eq!((table.len(), listed.len()), (embedded.len(), before.len()));
+        let opus = |listed: &[ListedPrice]| listed.iter().find(|it| it.model.as_str() == "claude-opus-4-5").cloned();
+        let (Some(before), Some(own)) = (opus(&before), opus(&listed)) else { panic!("not listed") };
+        assert_eq!((before.own, before.input.base, before.read.base), (false, 5.0, 0.5));
+        assert_eq!((own.own, own.input.base, own.write_5m.base), (true, 3.0, 3.75));
+        assert_eq!(own.input.above, [ListedStep { tokens: 200_000, usd: 6.0 }]);
+        assert_eq!(own.output.base, 0.0, "a model is replaced as a whole");
+        assert!(listed.is_sorted_by(|a, b| a.model < b.model));
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use dashboard_core::event::HealthStatus;
 use serde::Serialize;
 
 use crate::cli;
+use crate::prices::Prices;
 use crate::source::files;
 use crate::source::roots::{self, Given, Surroundings};
 
@@ -63,6 +64,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut findings = transcripts(&Given::new(&args.config_dir, args.codex_home.as_deref()));
     findings.push(port(args.port));
     findings.push(settings());
+    findings.push(prices());
     let status = findings.iter().map(|finding| finding.status).max().unwrap_or_default();
     print(args.json, status, &findings).context("cannot write the findings")?;
     Ok(if status == HealthStatus::Unhealthy { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -130,4 +132,16 @@ fn settings() -> Finding {
         None => "none; this platform names no directory for it".to_owned(),
     };
     Finding::new("settings", HealthStatus::Healthy, message)
+}
+
+/// Costs are computed from these.
+fn prices() -> Finding {
+    let prices = Prices::load(None);
+    let (status, message) = prices.health();
+    let finding = Finding::new("prices", status, message);
+    if prices.problem.is_some() {
+        finding.advise("correct the file or remove it; `dashboard prices --help` shows its shape")
+    } else {
+        finding
+    }
 }

@@ -3,5 +3,13 @@
 pub mod completions;
 pub mod demo;
 pub mod doctor;
+pub mod prices;
 pub mod report;
 pub mod start;
+
+use std::io;
+
+/// `dashboard report … | head` is no error.
+fn unless_nobody_reads(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
+}

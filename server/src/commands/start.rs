@@ -2,10 +2,8 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use dashboard_core::price::PriceTable;
 use dashboard_core::time::DAY_MS;
 use tokio::net::TcpListener;
 
@@ -13,6 +11,7 @@ use crate::cli::StartArgs;
 use crate::clock;
 use crate::http::Access;
 use crate::manager::{DashboardManager, History, Settings, Source};
+use crate::prices::Prices;
 use crate::source::roots::{self, Given, Surroundings};
 use crate::store;
 use crate::text::Style;
@@ -52,7 +51,7 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
 
 fn settings(args: &StartArgs) -> anyhow::Result<Settings> {
     let access = Access::new(&args.host, args.token.clone())?;
-    let prices = Arc::new(PriceTable::embedded());
+    let prices = Prices::load_aloud(args.prices.as_deref());
     let zone = args.timezone.unwrap_or_else(Zone::of_machine).offsets(clock::wall());
     let source = if args.simulation {
         Source::Simulation { scenario: args.scenario, seed: args.seed, speed: args.speed }

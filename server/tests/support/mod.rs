@@ -4,12 +4,10 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use dashboard_core::event::{Seq, SequencedEvent};
 use dashboard_core::ids::Epoch;
-use dashboard_core::price::PriceTable;
 use dashboard_core::protocol::ServerFrame;
 use dashboard_core::simulator::Scenario;
 use dashboard_core::state::DashboardState;
@@ -17,6 +15,7 @@ use dashboard_core::time::ZoneOffsets;
 use futures_util::{SinkExt, StreamExt};
 use server::http::Access;
 use server::manager::{Settings, Source};
+use server::prices::Prices;
 use server::source::roots::{self, Given, Surroundings};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -55,7 +54,7 @@ impl TestDashboard {
 
     pub async fn start(source: Source, token: Option<&str>) -> Self {
         let access = Access::new("127.0.0.1", token.map(|token| token.parse().unwrap())).unwrap();
-        let prices = Arc::new(PriceTable::embedded());
+        let prices = Prices::embedded();
         let settings = Settings { access, zone: ZoneOffsets::utc(), prices, source };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

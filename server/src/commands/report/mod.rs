@@ -21,6 +21,7 @@ use dashboard_core::report::{Basis, DaySpec, Filter, Report, ReportKind, Retenti
 use dashboard_core::time::{Timestamp, ZoneOffsets};
 
 use crate::clock;
+use crate::prices::Prices;
 use crate::source::retention;
 use crate::source::roots::{self, Given, Root, Surroundings};
 use crate::store;
@@ -85,6 +86,9 @@ pub struct ReportArgs {
     /// Where the dashboard keeps history, for what deleted transcripts said
     #[arg(long, env = "DASHBOARD_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Prices that win over those inside, see `dashboard prices`
+    #[arg(long, env = "DASHBOARD_PRICES", value_name = "FILE")]
+    pub prices: Option<PathBuf>,
     /// The present instant, for comparing with figures made at another one
     #[arg(long, value_name = "INSTANT", hide = true, value_parser = instant)]
     pub now: Option<Timestamp>,
@@ -126,7 +130,9 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     }
     let scope = if args.on_disk { Scope::OnDisk } else { Scope::All };
     let data_dir = args.data_dir.clone().or_else(store::usual_dir);
-    let report = report(args.figures, &roots, data_dir.as_deref(), scope, &zone, now, &filter);
+    let prices = Prices::load_aloud(args.prices.as_deref()).table;
+    let question = Question { kind: args.figures, scope, prices: &prices, zone: &zone, now, filter: &filter };
+    let report = report(question, &roots, data_dir.as_deref());
     let mut out = io::BufWriter::new(io::stdout().lock());
     if args.json {
         serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from).and_then(|()| writeln!(out))
@@ -136,41 +142,39 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         out.write_all(print::text(&report, &zone, &Screen::of_stdout()).as_bytes())
     }
     .and_then(|()| out.flush())
-    .or_else(unless_nobody_reads)
+    .or_else(super::unless_nobody_reads)
     .context("cannot write the report")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// `dashboard report … | head` is no error.
-fn unless_nobody_reads(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
+/// What is to be reported.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Which report.
+    pub kind: ReportKind,
+    /// Whether deleted transcripts count.
+    pub scope: Scope,
+    /// Prices of models.
+    pub prices: &'a PriceTable,
+    /// The zone in which days begin.
+    pub zone: &'a ZoneOffsets,
+    /// The present instant.
+    pub now: Timestamp,
+    /// Which responses to count.
+    pub filter: &'a Filter,
 }
 
 /// Reads everything below `roots`, and what the store in `data_dir` holds, and reports on it. Says on stderr what could
 /// not be read.
-pub fn report(
-    kind: ReportKind,
-    roots: &[Root],
-    data_dir: Option<&Path>,
-    scope: Scope,
-    zone: &ZoneOffsets,
-    now: Timestamp,
-    filter: &Filter,
-) -> Report {
+pub fn report(question: Question<'_>, roots: &[Root], data_dir: Option<&Path>) -> Report {
+    let Question { kind, scope, prices, zone, now, filter } = question;
     let reading = read_all(roots, data_dir);
     let ingest = reading.ingest(roots, scope);
     for unreadable in &ingest.unreadable {
         eprintln!("cannot read {}: {}", unreadable.path, unreadable.error);
     }
     let retention = if kind == ReportKind::Audit { retention::of(roots) } else { Retention::default() };
-    let basis = Basis {
-        sessions: &reading.sessions,
-        ingest: &ingest,
-        prices: &PriceTable::embedded(),
-        zone,
-        now,
-        filter,
-        retention: &retention,
-    };
+    let basis =
+        Basis { sessions: &reading.sessions, ingest: &ingest, prices, zone, now, filter, retention: &retention };
     Report::new(kind, basis, reading.ledger.responses(scope).map(Response::from))
 }
