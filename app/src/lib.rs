@@ -7,6 +7,8 @@
 // What the `component` macro makes is `pub`, whatever was written.
 #![allow(unreachable_pub)]
 
+#[cfg(all(target_arch = "wasm32", not(feature = "csr")))]
+mod api;
 pub mod feed;
 mod pages;
 mod panels;

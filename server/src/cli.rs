@@ -43,10 +43,24 @@ Examples:
 
 Every option also as DASHBOARD_<OPTION> (DASHBOARD_PORT=4000) and in config.toml (port = 4000).";
 
+const START_EXAMPLES: &str = "\
+Examples:
+  dashboard start                                          your sessions at http://localhost:3001
+  dashboard start --no-browser --port 4000 --plan max5     on another port, with a plan's limits
+  dashboard start --host 0.0.0.0 --token a-long-secret     for other machines, which need the token
+  dashboard start --simulation --scenario agent-swarm      made-up sessions";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  dashboard completions bash > ~/.local/share/bash-completion/completions/dashboard
+  dashboard completions zsh > ~/.zfunc/_dashboard
+  dashboard completions fish > ~/.config/fish/completions/dashboard.fish";
+
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Commands {
     /// Serve the dashboard
+    #[command(after_help = START_EXAMPLES)]
     Start(StartArgs),
     /// Print figures over all transcripts
     Report(ReportArgs),
@@ -57,6 +71,7 @@ pub enum Commands {
     /// Write the static demo site
     Demo(DemoArgs),
     /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
         /// For which shell
         shell: clap_complete::Shell,

@@ -215,3 +215,55 @@ fn narrow_terminals_get_narrow_tables() {
         assert!(table.into_iter().all(|line| line.chars().count() <= 80), "{text}");
     }
 }
+
+#[test]
+fn a_file_of_prices_wins_and_a_broken_one_is_said_to_be_so() {
+    let dir = corpus();
+    let dir = dir.path();
+    let cost = |arguments: &[&str]| report_json(dir, &[&["totals"], arguments].concat())["cost_usd"].clone();
+    let without = cost(&[]);
+    let own = dir.join("own.json");
+    fs::write(&own, r#"{"from-the-future": {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6}}"#).unwrap();
+    let own = own.to_str().unwrap();
+    let with = cost(&["--prices", own]);
+    assert!((with.as_f64().unwrap() - without.as_f64().unwrap() - 0.003).abs() < 1e-12, "{without} and {with}");
+    assert_eq!(report_json(dir, &["totals", "--prices", own])["unpriced_models"], json!([]));
+
+    // In the configuration directory it needs no option.
+    fs::create_dir_all(dir.join("dashboard")).unwrap();
+    let usual = dir.join("dashboard/prices.json");
+    fs::copy(own, &usual).unwrap();
+    assert_eq!(cost(&[]), with);
+    let listed = run(dir, &["prices", "--json", "--model", "FUTURE"]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!((&listed["models"][0]["own"], &listed["models"][0]["input"]["base"]), (&json!(true), &json!(1.0)));
+    assert!(listed["source"].as_str().unwrap().contains("LiteLLM") && listed["models"][1].is_null());
+    let text = String::from_utf8(run(dir, &["prices"]).stdout).unwrap();
+    assert!(text.contains("your file") && text.contains("beyond 200k tokens"), "{text}");
+
+    fs::write(&usual, "{").unwrap();
+    let output = run(dir, &["report", "totals", "--json"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("prices.json cannot be used"));
+    let totals: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(totals["cost_usd"], without, "the prices inside are used");
+    let doctor: Value = serde_json::from_slice(&run(dir, &["doctor", "--json", "--port", "0"]).stdout).unwrap();
+    let prices = doctor["components"].as_array().unwrap().iter().find(|part| part["name"] == "prices").unwrap();
+    assert_eq!(prices["status"], "degraded");
+}
+
+#[test]
+fn every_command_has_examples_and_completions() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = |arguments: &[&str]| String::from_utf8(run(dir.path(), arguments).stdout).unwrap();
+    let commands = ["start", "report", "prices", "doctor", "demo", "completions"];
+    for command in commands {
+        assert!(text(&[command, "--help"]).contains("Examples:"), "{command}");
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = text(&["completions", shell]);
+        for word in commands.iter().chain(&KINDS).chain(&["on-disk", "timezone", "codex-home", "prices"]) {
+            assert!(script.contains(word), "{word} for {shell}");
+        }
+    }
+}

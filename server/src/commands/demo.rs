@@ -5,8 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
+const EXAMPLES: &str = "\
+Examples:
+  dashboard demo --out site            the static site in ./site, for any web server";
+
 /// Options of `demo`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct DemoArgs {
     /// Directory to write into; it is created if missing
     #[arg(long, env = "DASHBOARD_OUT", value_name = "DIR")]

@@ -15,8 +15,14 @@ use crate::prices::Prices;
 use crate::source::files;
 use crate::source::roots::{self, Given, Surroundings};
 
+const EXAMPLES: &str = "\
+Examples:
+  dashboard doctor                     what is there, and what to do about the rest
+  dashboard doctor --json --port 4000  for a script, with another port";
+
 /// Options of `doctor`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]

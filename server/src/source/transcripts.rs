@@ -162,10 +162,12 @@ impl Transcripts {
             queue.into_iter().filter_map(|(_, path)| self.tails.remove_entry(&path)).collect();
         let queue = Mutex::new(queue);
         let looked = Mutex::new(Vec::with_capacity(paths.len()));
+        // A function of its own, so that the lock is given back before the file is read.
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let work = || {
             let mut buffer = Vec::new();
             // A worker that panicked took its file with it; the others go on.
-            while let Some((path, mut tail)) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            while let Some((path, mut tail)) = next() {
                 let seen = tail.look(&*self.out, &mut buffer);
                 let gone = matches!(seen, Err(Interrupted::OutletGone));
                 looked.lock().unwrap_or_else(PoisonError::into_inner).push((path, tail, seen));

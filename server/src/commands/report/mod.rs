@@ -6,13 +6,15 @@
 mod print;
 mod read;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Subcommand};
 use dashboard_core::history::Response;
 use dashboard_core::ledger::Scope;
 use dashboard_core::price::PriceTable;
@@ -20,6 +22,7 @@ use dashboard_core::record::Tool;
 use dashboard_core::report::{Basis, DaySpec, Filter, Report, ReportKind, Retention};
 use dashboard_core::time::{Timestamp, ZoneOffsets};
 
+use crate::cli::Cli;
 use crate::clock;
 use crate::prices::Prices;
 use crate::source::retention;
@@ -42,61 +45,108 @@ Examples:
 Costs are list prices of the API, see `dashboard prices`. Days follow --timezone; --since and --until take a date
 (2026-09-20), today, yesterday, or days ago (7d), both included.";
 
+/// Which figures to print. Each a command of its own, so that every shell completes them.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Figures {
+    /// See [`ReportKind::Totals`].
+    #[command(about = ReportKind::Totals.about(), after_help = EXAMPLES)]
+    Totals,
+    /// See [`ReportKind::Daily`].
+    #[command(about = ReportKind::Daily.about(), after_help = EXAMPLES)]
+    Daily,
+    /// See [`ReportKind::Weekly`].
+    #[command(about = ReportKind::Weekly.about(), after_help = EXAMPLES)]
+    Weekly,
+    /// See [`ReportKind::Monthly`].
+    #[command(about = ReportKind::Monthly.about(), after_help = EXAMPLES)]
+    Monthly,
+    /// See [`ReportKind::Sessions`].
+    #[command(about = ReportKind::Sessions.about(), after_help = EXAMPLES)]
+    Sessions,
+    /// See [`ReportKind::Blocks`].
+    #[command(about = ReportKind::Blocks.about(), after_help = EXAMPLES)]
+    Blocks,
+    /// See [`ReportKind::Models`].
+    #[command(about = ReportKind::Models.about(), after_help = EXAMPLES)]
+    Models,
+    /// See [`ReportKind::Projects`].
+    #[command(about = ReportKind::Projects.about(), after_help = EXAMPLES)]
+    Projects,
+    /// See [`ReportKind::Audit`].
+    #[command(about = ReportKind::Audit.about(), after_help = EXAMPLES)]
+    Audit,
+    /// Something else: clap would not say what is allowed.
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
+}
+
+impl Figures {
+    fn kind(&self) -> Result<ReportKind, String> {
+        Ok(match self {
+            Self::Totals => ReportKind::Totals,
+            Self::Daily => ReportKind::Daily,
+            Self::Weekly => ReportKind::Weekly,
+            Self::Monthly => ReportKind::Monthly,
+            Self::Sessions => ReportKind::Sessions,
+            Self::Blocks => ReportKind::Blocks,
+            Self::Models => ReportKind::Models,
+            Self::Projects => ReportKind::Projects,
+            Self::Audit => ReportKind::Audit,
+            Self::Other(words) => words.first().map(|word| word.to_string_lossy()).unwrap_or_default().parse()?,
+        })
+    }
+}
+
 /// Print figures over all transcripts
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct ReportArgs {
-    /// Which figures
-    #[arg(value_name = "FIGURES", default_value = "totals", value_parser = kinds())]
-    pub figures: ReportKind,
+    /// Which figures; all in one, if none is named
+    #[command(subcommand)]
+    pub figures: Option<Figures>,
     /// Print JSON
-    #[arg(long, conflicts_with = "csv")]
+    #[arg(long, global = true, conflicts_with = "csv")]
     pub json: bool,
     /// Print comma-separated values
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub csv: bool,
     /// Leave out responses whose transcripts have been deleted
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub on_disk: bool,
     /// First day to count
-    #[arg(long, env = "DASHBOARD_SINCE", value_name = "DAY", hide_env = true)]
+    #[arg(long, global = true, env = "DASHBOARD_SINCE", value_name = "DAY", hide_env = true)]
     pub since: Option<DaySpec>,
     /// Last day to count
-    #[arg(long, env = "DASHBOARD_UNTIL", value_name = "DAY", hide_env = true)]
+    #[arg(long, global = true, env = "DASHBOARD_UNTIL", value_name = "DAY", hide_env = true)]
     pub until: Option<DaySpec>,
     /// Only sessions of this project: its directory, or the last part of it
-    #[arg(long, env = "DASHBOARD_PROJECT", value_name = "NAME", hide_env = true)]
+    #[arg(long, global = true, env = "DASHBOARD_PROJECT", value_name = "NAME", hide_env = true)]
     pub project: Option<String>,
     /// Only models whose id or name contains this
-    #[arg(long, env = "DASHBOARD_MODEL", value_name = "NAME", hide_env = true)]
+    #[arg(long, global = true, env = "DASHBOARD_MODEL", value_name = "NAME", hide_env = true)]
     pub model: Option<String>,
     /// Only this tool
-    #[arg(long, env = "DASHBOARD_TOOL", value_name = "TOOL", hide_env = true, value_parser = tools())]
+    #[arg(long, global = true, env = "DASHBOARD_TOOL", value_name = "TOOL", hide_env = true, value_parser = tools())]
     pub tool: Option<Tool>,
     /// Zone in which days begin, such as Europe/Berlin; the machine's by default
-    #[arg(long, env = "DASHBOARD_TIMEZONE", value_name = "TZ")]
+    #[arg(long, global = true, env = "DASHBOARD_TIMEZONE", value_name = "TZ")]
     pub timezone: Option<Zone>,
     /// Claude Code's configuration directory, instead of the usual ones; may be repeated
-    #[arg(long, env = "DASHBOARD_CONFIG_DIR", value_name = "DIR", value_delimiter = ',')]
+    #[arg(long, global = true, env = "DASHBOARD_CONFIG_DIR", value_name = "DIR", value_delimiter = ',')]
     pub config_dir: Vec<PathBuf>,
     /// Codex's home directory, instead of the usual one; with --config-dir, only the one given here is read
-    #[arg(long, env = "DASHBOARD_CODEX_HOME", value_name = "DIR")]
+    #[arg(long, global = true, env = "DASHBOARD_CODEX_HOME", value_name = "DIR")]
     pub codex_home: Option<PathBuf>,
     /// Where the dashboard keeps history, for what deleted transcripts said
-    #[arg(long, env = "DASHBOARD_DATA_DIR", value_name = "DIR")]
+    #[arg(long, global = true, env = "DASHBOARD_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Prices that win over those inside, see `dashboard prices`
-    #[arg(long, env = "DASHBOARD_PRICES", value_name = "FILE")]
+    #[arg(long, global = true, env = "DASHBOARD_PRICES", value_name = "FILE")]
     pub prices: Option<PathBuf>,
     /// The present instant, for comparing with figures made at another one
-    #[arg(long, value_name = "INSTANT", hide = true, value_parser = instant)]
+    #[arg(long, global = true, value_name = "INSTANT", hide = true, value_parser = instant)]
     pub now: Option<Timestamp>,
-}
-
-fn kinds() -> impl TypedValueParser<Value = ReportKind> {
-    let value = |kind: ReportKind| PossibleValue::new(kind.as_str()).help(kind.about());
-    PossibleValuesParser::new(ReportKind::ALL.map(value)).try_map(|name| name.parse::<ReportKind>())
 }
 
 fn tools() -> impl TypedValueParser<Value = Tool> {
@@ -112,6 +162,8 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 /// # Errors
 /// If there is nothing to read, the options contradict each other, or the output cannot be written.
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    let kind = args.figures.as_ref().map_or(Ok(ReportKind::Totals), Figures::kind);
+    let kind = kind.unwrap_or_else(|error| Cli::command().error(ErrorKind::InvalidSubcommand, error).exit());
     let now = args.now.unwrap_or_else(clock::wall);
     let zone = args.timezone.unwrap_or_else(Zone::of_machine).offsets(now);
     let filter = Filter {
@@ -131,7 +183,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let scope = if args.on_disk { Scope::OnDisk } else { Scope::All };
     let data_dir = args.data_dir.clone().or_else(store::usual_dir);
     let prices = Prices::load_aloud(args.prices.as_deref()).table;
-    let question = Question { kind: args.figures, scope, prices: &prices, zone: &zone, now, filter: &filter };
+    let question = Question { kind, scope, prices: &prices, zone: &zone, now, filter: &filter };
     let report = report(question, &roots, data_dir.as_deref());
     let mut out = io::BufWriter::new(io::stdout().lock());
     if args.json {
