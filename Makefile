@@ -66,7 +66,7 @@ check: rust-components ## Check quickly while working: format, lints, tests of t
 	cargo test -p dashboard-core --locked
 
 .PHONY: test
-test: rust-components page-tools cargo-deny ## Run everything CI runs
+test: rust-components page-tools cargo-deny chromium ## Run everything CI runs, the browser's tests included
 	cargo fmt --all --check
 	tsc --project end2end
 	cargo deny check --hide-inclusion-graph licenses bans sources
@@ -75,10 +75,6 @@ test: rust-components page-tools cargo-deny ## Run everything CI runs
 	cargo clippy $(wasm) --features frontend/csr --locked -- -D warnings
 	cargo test $(native) --locked $(test_args)
 	cargo test -p dashboard-core --target wasm32-unknown-unknown --locked
-
-# The browser's tests are not part of CI yet.
-.PHONY: test-all
-test-all: test chromium ## Run all tests there are, in the browser too
 	@$(MAKE) --no-print-directory build
 	playwright test --config end2end
 
