@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 macro_rules! text_id {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
@@ -57,6 +57,53 @@ text_id! {
     RequestId;
     /// A model as the transcript names it, e.g. `claude-opus-4-5-20251101`.
     ModelId;
+    /// A tool that an assistant calls, e.g. `Bash` or `mcp__github__search`.
+    ToolName;
     /// Identifies one numbering of events: changes whenever numbering cannot be continued.
     Epoch;
+}
+
+/// A call of a tool: a hash of the id by which a transcript pairs the call with its result.
+///
+/// It serves only to pair the two, so eight bytes do instead of thirty, and nothing of the id's text can be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(u64);
+
+impl CallId {
+    /// The call of this id. FNV-1a, so that it never changes: databases have it.
+    pub fn of(id: impl IntoIterator<Item = u8>) -> Self {
+        Self(
+            id.into_iter()
+                .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)),
+        )
+    }
+
+    /// The call of this number.
+    pub fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Serialize for CallId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CallId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u64::from_str_radix(&text, 16).map(Self).map_err(de::Error::custom)
+    }
 }

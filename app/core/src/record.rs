@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
+use crate::ids::{AgentId, CallId, MessageId, ModelId, RequestId, SessionId, ToolName};
 use crate::time::Timestamp;
 use crate::units::{Money, TokenUsage, Tokens};
 
@@ -73,6 +73,8 @@ pub enum Record {
     Agent(AgentMeta),
     /// What the tool itself says a session has used.
     ToolCost(Box<ToolCost>),
+    /// A turn or a call of a tool began or ended. Only from readers that are asked for it.
+    Activity(Activity),
 }
 
 /// A line's claim that one response used these tokens.
@@ -284,6 +286,48 @@ pub struct AgentMeta {
     pub agent: AgentId,
     /// Its kind, e.g. `code-reviewer`.
     pub agent_type: Option<String>,
+}
+
+/// Something a session did. What was asked, called with or answered is text and is not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// The session.
+    pub session: SessionId,
+    /// The subagent that did it, if one did.
+    pub agent: Option<AgentId>,
+    /// When.
+    pub at: Timestamp,
+    /// What it was.
+    pub what: Deed,
+}
+
+/// What a session did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// The user, or something in their place, asked for something.
+    TurnStarted,
+    /// The assistant was done with it, or was stopped.
+    TurnEnded {
+        /// How long it worked, in milliseconds, if the tool says so: without waiting for the user, so it may be less
+        /// than the time between the two.
+        worked_ms: Option<u64>,
+    },
+    /// A tool was called.
+    ToolStarted {
+        /// Which call.
+        call: CallId,
+        /// Which tool.
+        name: ToolName,
+    },
+    /// Its result was written.
+    ToolEnded {
+        /// Which call.
+        call: CallId,
+        /// Whether it succeeded, if the result says so.
+        ok: Option<bool>,
+        /// The result's size in bytes, as it stands in the transcript.
+        result_bytes: Option<u64>,
+    },
 }
 
 /// What `sessions/<pid>.json` says of a running session.

@@ -125,6 +125,7 @@ impl Simulation {
             Record::Context(fill) => Some((fill.session.clone(), None)),
             Record::Lineage(lineage) => Some((lineage.session.clone(), None)),
             Record::ToolCost(cost) => Some((cost.session.clone(), None)),
+            Record::Activity(activity) => Some((activity.session.clone(), activity.agent.clone())),
             Record::RateLimit(_) => None,
         };
         let trackers = &mut self.trackers;

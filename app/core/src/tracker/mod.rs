@@ -215,6 +215,8 @@ impl Trackers {
             }
             // For reports: live figures are our own.
             Record::ToolCost(_) => {}
+            // For the store.
+            Record::Activity(_) => {}
             Record::ApiError(error) => {
                 if self.begun {
                     let error = SessionError { id: error.session.clone(), error: error.kind };

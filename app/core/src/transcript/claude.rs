@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Format;
 use super::json::{self, Count, Value, object};
+use super::{Format, call_id, tool_name};
 use crate::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
 use crate::record::{
-    AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, LimitWindow, Place, Presence, PresenceStatus,
-    RateLimitReport, Record, RejectReason, SessionMeta, Tool, ToolCost, ToolModelCost, UsageRecord,
+    Activity, AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, Deed, LimitWindow, Place, Presence,
+    PresenceStatus, RateLimitReport, Record, RejectReason, SessionMeta, Tool, ToolCost, ToolModelCost, UsageRecord,
 };
 use crate::time::{SECOND_MS, Timestamp};
 use crate::units::{Money, TokenUsage, Tokens};
@@ -64,12 +64,11 @@ object! {
     quota: "quotaLimits",
     is_error: "isApiErrorMessage",
     error: "error",
-    total_cost: "totalCostUSD",
-    model_usage: "modelUsage",
     ; "message":
     message_id: "id",
     message_model: "model",
     message_usage: "usage",
+    message_content: "content",
 }
 
 impl<'a> Object<'a> {
@@ -210,6 +209,78 @@ impl Format for Parser {
             out(Record::ApiError(ApiError { session, at, kind: error_kind(object.error) }));
         }
         0
+    }
+
+    fn activity(&mut self, object: &Object<'_>, place: Place, out: &mut impl FnMut(Activity)) {
+        let Some(at) = object.timestamp.timestamp() else { return };
+        let session = self.session_named(object.session.id());
+        let agent = object.agent.id().map_or_else(|| self.agent.clone(), |id| Some(AgentId::new(&*id)));
+        let is_main_chain = agent.is_none() && !object.sidechain.is_true();
+        let mut did = |what| out(Activity { session: session.clone(), agent: agent.clone(), at, what });
+        match object.kind.text().as_deref() {
+            Some("assistant") => object.message_content.each_element(|part| {
+                let [kind, id, name] = part.fields(&["type", "id", "name"]);
+                if kind.text().is_some_and(|kind| kind == "tool_use") {
+                    let call = call_id(id.id().as_deref(), place);
+                    did(Deed::ToolStarted { call, name: tool_name(name.text().as_deref()) });
+                }
+            }),
+            Some("user") => {
+                let mut asked = Asked::of(object.message_content);
+                object.message_content.each_element(|part| {
+                    let [kind, id, failed, text, content] =
+                        part.fields(&["type", "tool_use_id", "is_error", "text", "content"]);
+                    if kind.text().is_some_and(|kind| kind == "tool_result") {
+                        asked = Asked::Nothing;
+                        let call = call_id(id.id().as_deref(), place);
+                        did(Deed::ToolEnded { call, ok: Some(!failed.is_true()), result_bytes: content.size() });
+                    } else if let Asked::NotYetKnown = asked {
+                        asked = Asked::of(text);
+                    }
+                });
+                let [is_meta, is_summary] = match asked {
+                    Asked::Something if is_main_chain => object.whole.fields(&["isMeta", "isCompactSummary"]),
+                    Asked::ToStop if is_main_chain => return did(Deed::TurnEnded { worked_ms: None }),
+                    _ => return,
+                };
+                if !is_meta.is_true() && !is_summary.is_true() {
+                    did(Deed::TurnStarted);
+                }
+            }
+            Some("system") if is_main_chain && object.subtype.text().is_some_and(|it| it == "turn_duration") => {
+                let [duration] = object.whole.fields(&["durationMs"]);
+                let worked_ms = if let Count::Is(ms) = duration.count() { Some(ms) } else { None };
+                did(Deed::TurnEnded { worked_ms });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a user's line asks of the assistant, as far as its first words tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Not said by what was looked at.
+    NotYetKnown,
+    /// Something.
+    Something,
+    /// To stop.
+    ToStop,
+    /// Nothing: it only records what the tool itself or a shell did, or brings results.
+    Nothing,
+}
+
+impl Asked {
+    fn of(text: Value<'_>) -> Self {
+        let Some(text) = text.raw_text() else { return Self::NotYetKnown };
+        let begins_with = |words: &&str| text.starts_with(words.as_bytes());
+        if ["<command-name>", "<local-command-", "<bash-"].iter().any(begins_with) {
+            Self::Nothing
+        } else if begins_with(&"[Request interrupted by user") {
+            Self::ToStop
+        } else {
+            Self::Something
+        }
     }
 }
 
@@ -371,8 +442,9 @@ fn compaction(metadata: Value<'_>, session: SessionId, at: Option<Timestamp>) ->
 /// The tool's own account of the session.
 fn tool_cost(object: &Object<'_>, session: SessionId, at: Option<Timestamp>) -> ToolCost {
     let money = |value: Value<'_>| value.number().and_then(Money::from_usd);
+    let [total, by_model] = object.whole.fields(&["totalCostUSD", "modelUsage"]);
     let mut models: BTreeMap<ModelId, ToolModelCost> = BTreeMap::new();
-    for (name, value) in object.model_usage.members(MAX_MODELS) {
+    for (name, value) in by_model.members(MAX_MODELS) {
         let fields = ["inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens", "costUSD"];
         let [input, output, read, creation, cost] = value.fields(&fields);
         let [input, output, cache_read, cache_creation] =
@@ -384,7 +456,7 @@ fn tool_cost(object: &Object<'_>, session: SessionId, at: Option<Timestamp>) -> 
         let usage = TokenUsage { input, output, cache_creation, cache_creation_1h: Tokens::ZERO, cache_read };
         models.insert(model.clone(), ToolModelCost { model, usage, cost: money(cost) });
     }
-    ToolCost { session, at, cost: money(object.total_cost), models: models.into_values().collect() }
+    ToolCost { session, at, cost: money(total), models: models.into_values().collect() }
 }
 
 /// The vendor's word on a limit, if it is one we keep.
@@ -713,6 +785,119 @@ mod tests {
         assert_eq!(**cost, expected);
         let Record::ToolCost(empty) = &found[2] else { panic!("an account") };
         assert_eq!((empty.session.as_str(), empty.cost, empty.models.len()), ("f00", None, 0));
+    }
+
+    fn deeds(path: &str, lines: &str) -> Vec<(Option<String>, i64, Deed)> {
+        let mut reader = TranscriptReader::new(Tool::ClaudeCode, path).with_activity();
+        let mut found = Vec::new();
+        let mut out = |record| {
+            if let Record::Activity(Activity { session, agent, at, what }) = record {
+                assert_eq!(session.as_str(), "s1");
+                found.push((agent.map(|agent| agent.to_string()), at.unix_ms() % 60_000, what));
+            }
+        };
+        assert_eq!(reader.read(format!("{lines}\n").as_bytes(), &mut out), Reading::Valid);
+        assert_eq!(reader.counts().rejected_lines, 0, "{lines}");
+        assert!(!read(path, lines).iter().any(|record| matches!(record, Record::Activity(_))), "only if asked for");
+        found
+    }
+
+    fn at(second: u32, rest: &str) -> String {
+        format!(r#"{{"sessionId":"s1","timestamp":"2026-09-14T15:07:{second:02}Z",{rest}}}"#)
+    }
+
+    fn call(id: &str) -> crate::ids::CallId {
+        call_id(Some(id), Place::default())
+    }
+
+    #[test]
+    fn turns_and_calls_of_tools() {
+        let lines = [
+            at(1, r#""type":"user","message":{"role":"user","content":"secret words"}"#),
+            at(
+                2,
+                r#""type":"assistant","message":{"id":"m1","content":[{"type":"thinking","thinking":"secret"},{"type":"tool_use","id":"toolu_1","name":"Bash","input":{"command":"secret","name":"secret"}},{"type":"tool_use","id":"toolu_2","name":"mcp__git-hub__search","input":{}}],"usage":{}}"#,
+            ),
+            at(
+                4,
+                r#""type":"user","message":{"content":[{"tool_use_id":"toolu_2","type":"tool_result","content":[{"type":"text","text":"secret"}],"is_error":true}]},"toolUseResult":"secret""#,
+            ),
+            at(
+                5,
+                r#""type":"user","message":{"content":[{"tool_use_id":"toolu_1","type":"tool_result","content":"12\n45"}]}"#,
+            ),
+            at(6, r#""type":"system","subtype":"turn_duration","durationMs":4500"#),
+            at(
+                7,
+                r#""type":"user","message":{"content":[{"type":"image","source":{"data":"secret"}},{"type":"text","text":"secret"}]}"#,
+            ),
+            at(
+                8,
+                r#""type":"user","message":{"content":[{"type":"text","text":"[Request interrupted by user for tool use]"}]}"#,
+            ),
+        ];
+        let lines = lines.join("\n");
+        let found = deeds(MAIN, &lines);
+        let started = |id, name: &str| Deed::ToolStarted { call: call(id), name: name.into() };
+        let ended = |id, ok, bytes| Deed::ToolEnded { call: call(id), ok: Some(ok), result_bytes: Some(bytes) };
+        let expected = [
+            (1, Deed::TurnStarted),
+            (2, started("toolu_1", "Bash")),
+            (2, started("toolu_2", "mcp__git-hub__search")),
+            (4, ended("toolu_2", false, 33)),
+            (5, ended("toolu_1", true, 6)),
+            (6, Deed::TurnEnded { worked_ms: Some(4500) }),
+            (7, Deed::TurnStarted),
+            (8, Deed::TurnEnded { worked_ms: None }),
+        ];
+        assert_eq!(found, expected.map(|(second, deed)| (None, second * 1000, deed)));
+        assert!(!format!("{found:?}").contains("secret"));
+    }
+
+    #[test]
+    fn what_is_no_turn() {
+        for rest in [
+            r#""type":"user","isMeta":true,"message":{"content":"text"}"#,
+            r#""type":"user","isCompactSummary":true,"message":{"content":"text"}"#,
+            r#""type":"user","isSidechain":true,"message":{"content":"text"}"#,
+            r#""type":"user","agentId":"a1","message":{"content":"text"}"#,
+            r#""type":"user","message":{"content":"<command-name>/clear</command-name>"}"#,
+            r#""type":"user","message":{"content":"<local-command-stdout>text"}"#,
+            r#""type":"user","message":{"content":[{"type":"text","text":"<bash-stdout>text"}]}"#,
+            r#""type":"user","message":{"content":[]}"#,
+            r#""type":"user","message":{"content":[7]}"#,
+            r#""type":"user","message":"text""#,
+            r#""type":"system","subtype":"turn_duration","isSidechain":true"#,
+            r#""type":"assistant","message":{"content":[{"type":"text","text":"tool_use"}]}"#,
+            r#""type":"assistant","message":{"content":"text"}"#,
+        ] {
+            assert_eq!(deeds(MAIN, &at(1, rest)), [], "{rest}");
+        }
+        let untimed = r#"{"type":"user","sessionId":"s1","message":{"content":"text"}}"#;
+        assert_eq!(deeds(MAIN, untimed), [], "without a time it has no place among the others");
+        assert_eq!(
+            deeds("projects/p/s1/subagents/agent-a1.jsonl", &at(1, r#""type":"user","message":{"content":"text"}"#)),
+            []
+        );
+    }
+
+    #[test]
+    fn a_subagents_calls_are_its_own_and_odd_ones_keep_no_text() {
+        let tool = |id: &str, name: &str| {
+            at(
+                1,
+                &format!(
+                    r#""type":"assistant","isSidechain":true,"message":{{"content":[{{"type":"tool_use","id":{id},"name":{name}}}]}}"#
+                ),
+            )
+        };
+        let long = format!("\"{}\"", "x".repeat(129));
+        for name in ["\"a word of a conversation\"", "\"\"", "7", "null", long.as_str()] {
+            let found = deeds("projects/p/s1/subagents/agent-a1.jsonl", &tool("null", name));
+            let what = Deed::ToolStarted { call: call_id(None, Place::default()), name: "unknown".into() };
+            assert_eq!(found, [(Some("a1".to_owned()), 1000, what)], "{name}");
+        }
+        assert_eq!(call("toolu_1").to_string(), "6f45b4bf483968ae", "it is kept in databases");
     }
 
     #[test]

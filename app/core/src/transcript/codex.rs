@@ -10,12 +10,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Format;
-use super::json::{Count, Value, object};
+use super::json::{self, Count, Value, object};
+use super::{Format, call_id, tool_name};
 use crate::ids::{MessageId, ModelId, SessionId};
 use crate::record::{
-    Compaction, CompactionTrigger, ContextFill, LimitWindow, Lineage, Place, RateLimitReport, Record, RejectReason,
-    SessionMeta, Tool, UsageRecord,
+    Activity, Compaction, CompactionTrigger, ContextFill, Deed, LimitWindow, Lineage, Place, RateLimitReport, Record,
+    RejectReason, SessionMeta, Tool, UsageRecord,
 };
 use crate::time::{MINUTE_MS, SECOND_MS, Timestamp};
 use crate::units::{TokenUsage, Tokens};
@@ -46,6 +46,9 @@ object! {
     payload: "payload",
 }
 
+/// The part of a result in which its exit code may stand, in bytes.
+const HEAD: usize = 400;
+
 /// What the lines of a rollout so far mean for the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -60,6 +63,8 @@ pub struct State {
     last: Option<Row>,
     primary: Option<Limit>,
     secondary: Option<Limit>,
+    /// A turn was said to have begun, and not to have ended. Known to readers that tell what sessions did.
+    in_turn: bool,
 }
 
 /// A row of token counts.
@@ -143,9 +148,76 @@ impl Format for Parser {
         }
         0
     }
+
+    fn activity(&mut self, object: &Object<'_>, place: Place, out: &mut impl FnMut(Activity)) {
+        let Some(at) = object.timestamp.timestamp() else { return };
+        let session = self.session();
+        let mut did = |what| out(Activity { session: session.clone(), agent: None, at, what });
+        match object.kind.text().as_deref() {
+            Some("event_msg") => self.turn(object.payload, &mut did),
+            Some("response_item") => item(object.payload, place, &mut did),
+            _ => {}
+        }
+    }
+}
+
+/// A call of a tool, or its result: `function_call`, `custom_tool_call_output` and so on.
+fn item(payload: Value<'_>, place: Place, did: &mut impl FnMut(Deed)) {
+    let [kind, id, name, status, output] = payload.fields(&["type", "call_id", "name", "status", "output"]);
+    let Some(kind) = kind.text() else { return };
+    let call = call_id(id.id().as_deref(), place);
+    if let Some(kind) = kind.strip_suffix("_call") {
+        did(Deed::ToolStarted { call, name: tool_name(name.text().as_deref().or(Some(kind))) });
+        // Nothing could refer to it later: what the vendor itself does, such as a search, is written when it is over.
+        if id.id().is_none() {
+            did(Deed::ToolEnded { call, ok: status.text().map(|status| status == "completed"), result_bytes: None });
+        }
+    } else if kind.ends_with("_output") {
+        did(Deed::ToolEnded { call, ok: succeeded(output), result_bytes: output.size() });
+    }
+}
+
+/// Whether a command ended well, if its result says so: in words before its output, or in JSON within the string.
+fn succeeded(output: Value<'_>) -> Option<bool> {
+    let text = output.raw_text()?;
+    if text.starts_with(b"{") {
+        let text = output.text()?;
+        let [[metadata]] = json::objects(text.as_bytes(), &["metadata"]).ok()?[..] else { return None };
+        let [code] = metadata.fields(&["exit_code"]);
+        return match code.count() {
+            Count::Absent => None,
+            Count::Is(code) => Some(code == 0),
+            Count::Bad => Some(false),
+        };
+    }
+    let head = &text[..text.len().min(HEAD)];
+    let head = &head[..memchr::memmem::find(head, b"Output:").unwrap_or(head.len())];
+    let code = ["Exit code: ", "Process exited with code "].iter().find_map(|words| {
+        let at = memchr::memmem::find(head, words.as_bytes())?;
+        Some(&head[at + words.len()..])
+    })?;
+    Some(code.first() == Some(&b'0'))
 }
 
 impl Parser {
+    /// Turns are said to begin and end; in some rollouts there are only the user's messages.
+    fn turn(&mut self, payload: Value<'_>, did: &mut impl FnMut(Deed)) {
+        let [kind, duration] = payload.fields(&["type", "duration_ms"]);
+        match kind.text().as_deref() {
+            Some("task_started" | "turn_started") => {
+                self.state.in_turn = true;
+                did(Deed::TurnStarted);
+            }
+            Some("user_message") if !self.state.in_turn => did(Deed::TurnStarted),
+            Some("task_complete" | "turn_complete" | "turn_aborted") => {
+                self.state.in_turn = false;
+                let worked_ms = if let Count::Is(ms) = duration.count() { Some(ms) } else { None };
+                did(Deed::TurnEnded { worked_ms });
+            }
+            _ => {}
+        }
+    }
+
     /// The first one is the file's own; a fork's file goes on with its parent's. Whether it said anything new.
     fn session_meta(&mut self, payload: Value<'_>, at: Option<Timestamp>, out: &mut impl FnMut(Record)) -> bool {
         let [id, parent, began, cwd, version, git] =
@@ -519,6 +591,93 @@ mod tests {
         let (records, _) = read(&said.iter().map(String::as_str).collect::<Vec<_>>());
         let only_report = |record| if let Record::RateLimit(report) = record { report.used_percent } else { None };
         assert_eq!(records.into_iter().filter_map(only_report).collect::<Vec<_>>(), [1.0, 1.0, 2.0]);
+    }
+
+    fn deeds(lines: &[&str]) -> Vec<Deed> {
+        let mut reader = TranscriptReader::new(Tool::Codex, PATH).with_activity();
+        let mut found = Vec::new();
+        let mut out = |record| {
+            if let Record::Activity(Activity { session, agent: None, what, .. }) = record {
+                assert_eq!(session.as_str(), "s1");
+                found.push(what);
+            }
+        };
+        let text = [&[META], lines].concat().join("\n") + "\n";
+        assert_eq!(reader.read(text.as_bytes(), &mut out), Reading::Valid);
+        assert_eq!(reader.counts().rejected_lines, 0, "{lines:?}");
+        assert!(!read(lines).0.iter().any(|record| matches!(record, Record::Activity(_))), "only if asked for");
+        found
+    }
+
+    fn of_type(kind: &str, payload: &str) -> String {
+        format!(r#"{{"timestamp":"2026-02-23T12:00:00Z","type":"{kind}","payload":{payload}}}"#)
+    }
+
+    #[test]
+    fn turns() {
+        let event = |name: &str, rest: &str| of_type("event_msg", &format!(r#"{{"type":"{name}"{rest}}}"#));
+        let message = event("user_message", r#","message":"secret""#);
+        let (started, ended) =
+            (event("task_started", ""), event("task_complete", r#","duration_ms":7,"last_agent_message":"secret""#));
+        let aborted = event("turn_aborted", r#","reason":"interrupted""#);
+        let [begun, over, stopped] =
+            [Deed::TurnStarted, Deed::TurnEnded { worked_ms: Some(7) }, Deed::TurnEnded { worked_ms: None }];
+        assert_eq!(
+            deeds(&[&started, &message, &ended, &started, &message, &message, &aborted]),
+            [begun.clone(), over, begun.clone(), stopped]
+        );
+        assert_eq!(deeds(&[&message, &message]), [begun.clone(), begun], "where turns are not said to begin");
+    }
+
+    #[test]
+    fn calls_of_tools() {
+        let item = |payload: &str| of_type("response_item", payload);
+        let call = |id: &str| call_id(Some(id), Place::default());
+        let result = |kind: &str, output: &str| {
+            let found = deeds(&[&item(&format!(r#"{{"type":"{kind}_output","call_id":"c1","output":{output}}}"#))]);
+            let [Deed::ToolEnded { call: of, ok, result_bytes }] = found[..] else { panic!("{output}: {found:?}") };
+            assert_eq!(of, call("c1"));
+            (ok, result_bytes)
+        };
+        let started = |kind: &str, name: &str| {
+            let line =
+                item(&format!(r#"{{"type":"{kind}","call_id":"c1"{name},"arguments":"secret","input":"secret"}}"#));
+            let found = deeds(&[&line]);
+            let [Deed::ToolStarted { call: of, name }] = &found[..] else { panic!("{kind}: {found:?}") };
+            assert_eq!(*of, call("c1"));
+            name.to_string()
+        };
+        assert_eq!(started("function_call", r#","name":"exec_command""#), "exec_command");
+        assert_eq!(started("custom_tool_call", r#","name":"apply_patch""#), "apply_patch");
+        assert_eq!(started("custom_tool_call", r#","name":"not a name""#), "unknown");
+        assert_eq!(started("local_shell_call", ""), "local_shell");
+        for (output, ok) in [
+            (
+                r#""Chunk ID: 1\nWall time: 1 seconds\nProcess exited with code 0\nOutput:\nProcess exited with code 1""#,
+                Some(true),
+            ),
+            (r#""Exit code: 124\nOutput:\n""#, Some(false)),
+            (r#""Exit code: -1\nOutput:\n""#, Some(false)),
+            (r#""Process running with session ID 7\nOutput:\nExit code: 0""#, None),
+            (r#""{\"output\":\"x\",\"metadata\":{\"exit_code\":0,\"duration_seconds\":2.2}}""#, Some(true)),
+            (r#""{\"output\":\"x\",\"metadata\":{\"exit_code\":-7}}""#, Some(false)),
+            (r#""{\"output\":""#, None),
+            (r#""Plan updated""#, None),
+            (r#"[{"type":"input_text","text":"Exit code: 0"}]"#, None),
+        ] {
+            assert_eq!(result("function_call", output).0, ok, "{output}");
+        }
+        assert_eq!(result("custom_tool_call", r#""1\n3""#), (None, Some(4)));
+        assert_eq!(result("local_shell_call", "null"), (None, None));
+
+        let search = item(r#"{"type":"web_search_call","status":"completed","action":{"query":"secret"}}"#);
+        let found = deeds(&[&search, r#"{"type":"function_call","call_id":"c1","name":"shell"}"#]);
+        let call = call_id(None, Place { byte_offset: META.len() as u64 + 1, index: 0 });
+        let expected = [
+            Deed::ToolStarted { call, name: "web_search".into() },
+            Deed::ToolEnded { call, ok: Some(true), result_bytes: None },
+        ];
+        assert_eq!(found, expected, "and none of a line without a time");
     }
 
     #[test]

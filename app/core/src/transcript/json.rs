@@ -87,6 +87,27 @@ impl<'a> Value<'a> {
         self.number().map(|seconds| Timestamp::from_unix_ms((seconds * 1000.0) as i64))
     }
 
+    /// How many bytes it takes in the text, quotes not counted; `None` if it is null.
+    pub(super) fn size(self) -> Option<u64> {
+        let quotes = if self.0.first() == Some(&b'"') { 2 } else { 0 };
+        (!self.is_null()).then_some((self.0.len() - quotes) as u64)
+    }
+
+    /// Its text as it stands there, escapes and all, if it is a string.
+    pub(super) fn raw_text(self) -> Option<&'a [u8]> {
+        self.0.strip_prefix(b"\"")?.strip_suffix(b"\"")
+    }
+
+    /// Hands out the elements of an array; none if it is no array.
+    pub(super) fn each_element(self, mut element: impl FnMut(Self)) {
+        let mut scanner = Scanner { bytes: self.0, at: 0 };
+        // It has been checked, so an error only ends a value that is no array.
+        let _ = scanner.each_element(1, |scanner| {
+            element(scanner.take_value(2)?);
+            Ok(())
+        });
+    }
+
     /// The members of an object, with their names, but no more than `most`; none if it is no object.
     pub(super) fn members(self, most: usize) -> Vec<(Cow<'a, str>, Self)> {
         let mut members = Vec::new();
@@ -118,11 +139,11 @@ pub(super) fn objects<'a, const N: usize>(
     names: &[&str; N],
 ) -> Result<Vec<[Value<'a>; N]>, RejectReason> {
     let found = objects_within(text, names, ("", &[]))?;
-    Ok(found.into_iter().map(|(fields, [])| fields).collect())
+    Ok(found.into_iter().map(|(fields, [], _)| fields).collect())
 }
 
-/// Fields of an object, and of one within it.
-type Fields<'a, const N: usize, const M: usize> = ([Value<'a>; N], [Value<'a>; M]);
+/// Fields of an object, and of one within it; then the whole object.
+type Fields<'a, const N: usize, const M: usize> = ([Value<'a>; N], [Value<'a>; M], Value<'a>);
 
 /// The same, with the fields of an object within each, named first: so that the largest part of a line is read once.
 pub(super) fn objects_within<'a, const N: usize, const M: usize>(
@@ -137,6 +158,7 @@ pub(super) fn objects_within<'a, const N: usize, const M: usize>(
             scanner.value(1)?;
             return Err(RejectReason::NotAnObject);
         }
+        let from = scanner.at;
         let (mut fields, mut inner) = ([Value::NULL; N], [Value::NULL; M]);
         scanner.each_member(1, |scanner, key| {
             if M > 0 && slot(key, &[within.0]).is_some() {
@@ -152,7 +174,7 @@ pub(super) fn objects_within<'a, const N: usize, const M: usize>(
             }
             Ok(())
         })?;
-        found.push((fields, inner));
+        found.push((fields, inner, Value(&text[from..scanner.at])));
     }
     Ok(found)
 }
@@ -166,6 +188,9 @@ macro_rules! object {
         pub(super) struct Object<'a> {
             $($field: super::json::Value<'a>,)*
             $($($inner: super::json::Value<'a>,)*)?
+            /// All of it, for what is seldom asked for.
+            #[allow(dead_code, reason = "not every tool's lines have such")]
+            whole: super::json::Value<'a>,
         }
 
         impl<'a> Object<'a> {
@@ -175,7 +200,7 @@ macro_rules! object {
                 let objects = super::json::objects_within(line, &[$($name),*], within)?;
                 Ok(objects
                     .into_iter()
-                    .map(|([$($field),*], [$($($inner),*)?])| Self { $($field,)* $($($inner,)*)? })
+                    .map(|([$($field),*], [$($($inner),*)?], whole)| Self { $($field,)* $($($inner,)*)? whole })
                     .collect())
             }
         }
@@ -222,7 +247,7 @@ impl<'a> Scanner<'a> {
         match self.peek().ok_or(NOT_JSON)? {
             b'"' => self.string().map(drop),
             b'{' => self.each_member(depth, |scanner, _| scanner.value(depth + 1)),
-            b'[' => self.array(depth),
+            b'[' => self.each_element(depth, |scanner| scanner.value(depth + 1)),
             b't' => self.literal(b"true"),
             b'f' => self.literal(b"false"),
             b'n' => self.literal(b"null"),
@@ -278,7 +303,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn array(&mut self, depth: u32) -> Checked {
+    /// Passes an array; `element` passes each element.
+    fn each_element(&mut self, depth: u32, mut element: impl FnMut(&mut Self) -> Checked) -> Checked {
         self.take(b'[')?;
         if depth > MAX_DEPTH {
             return Err(RejectReason::TooDeep);
@@ -288,7 +314,7 @@ impl<'a> Scanner<'a> {
             return Ok(());
         }
         loop {
-            self.value(depth + 1)?;
+            element(self)?;
             match self.peek() {
                 Some(b',') => self.at += 1,
                 _ => break self.take(b']'),
@@ -496,6 +522,17 @@ mod tests {
         assert_eq!(names(9), ["a", "b", "d"]);
         assert_eq!(names(2), ["a", "b"]);
         assert!(first(r#"{"o":[1]}"#, "o").members(9).is_empty());
+    }
+
+    #[test]
+    fn elements_and_sizes() {
+        let value = first(r#"{"a":[1, "t\n" ,{"b":[2]},[],null]}"#, "a");
+        let mut sizes = Vec::new();
+        value.each_element(|element| sizes.push((element.size(), element.raw_text())));
+        let text: Option<&[u8]> = Some(br"t\n");
+        assert_eq!(sizes, [(Some(1), None), (Some(3), text), (Some(9), None), (Some(2), None), (None, None)]);
+        first(r#"{"a":"[1]"}"#, "a").each_element(|_| panic!("no array"));
+        first(r#"{"a":[]}"#, "a").each_element(|_| panic!("an empty array"));
     }
 
     #[test]

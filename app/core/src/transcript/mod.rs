@@ -20,7 +20,8 @@ use lines::{Line, Lines};
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{FileCounts, Lineage, Place, Record, RejectReason, Rejection, Tool};
+use crate::ids::{CallId, ToolName};
+use crate::record::{Activity, FileCounts, Lineage, Place, Record, RejectReason, Rejection, Tool};
 
 /// How many refused lines are kept until they are taken; the rest is only counted.
 const MAX_REJECTIONS: usize = 1000;
@@ -49,6 +50,27 @@ trait Format {
 
     /// Gives out what an object says; how many usage records were passed over because they repeat the one before.
     fn records(&mut self, object: &Self::Object<'_>, place: Place, out: &mut impl FnMut(Record)) -> u64;
+
+    /// Gives out what the session did by the same object, of which the records have been given out.
+    fn activity(&mut self, object: &Self::Object<'_>, place: Place, out: &mut impl FnMut(Activity));
+}
+
+/// Longest name of a tool that is kept; vendors allow 64 or 128 characters.
+const MAX_TOOL_NAME: usize = 128;
+
+/// The name of a tool. A model makes it up like any other word, so what cannot be a name is not kept.
+fn tool_name(name: Option<&str>) -> ToolName {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte);
+    let is_name = |name: &&str| !name.is_empty() && name.len() <= MAX_TOOL_NAME && name.bytes().all(is_of_name);
+    ToolName::from(name.filter(is_name).unwrap_or("unknown"))
+}
+
+/// The call of this id or, if it has none, the one at this place.
+fn call_id(id: Option<&str>, place: Place) -> CallId {
+    match id {
+        Some(id) => CallId::of(id.bytes()),
+        None => CallId::of(place.byte_offset.to_le_bytes().into_iter().chain(place.index.to_le_bytes())),
+    }
 }
 
 /// The parser of each tool. A new tool is a file beside this one, and a line in each of these.
@@ -139,6 +161,8 @@ pub struct TranscriptReader {
 #[derive(Debug)]
 struct Content {
     path: String,
+    /// Whether to tell what sessions did.
+    activity: bool,
     /// Of the lines that are over.
     counts: FileCounts,
     /// Of the last line, as of the last `finish`.
@@ -163,6 +187,7 @@ impl TranscriptReader {
             parser: Parser::resume(path, checkpoint.parser),
             content: Content {
                 path: path.to_owned(),
+                activity: false,
                 counts: FileCounts { bytes: 0, ..checkpoint.counts },
                 last: FileCounts::default(),
                 given_out: 0,
@@ -170,6 +195,14 @@ impl TranscriptReader {
                 rejections: Vec::new(),
             },
         }
+    }
+
+    /// The same reader, which also gives out [`Record::Activity`]. That takes a closer look at the lines, so only who
+    /// keeps it asks for it. It is given out when the newline comes, not by [`Self::finish`]: so it is never withdrawn.
+    #[must_use]
+    pub fn with_activity(mut self) -> Self {
+        self.content.activity = true;
+        self
     }
 
     /// Takes the next bytes of the file and gives out the records of the lines they complete.
@@ -216,7 +249,7 @@ impl TranscriptReader {
 impl Content {
     fn line_over<P: Format>(&mut self, parser: &mut P, line: Line<'_>, out: &mut impl FnMut(Record)) {
         let mut counts = FileCounts::default();
-        if let Err(reason) = self.line(parser, line, &mut counts, out) {
+        if let Err(reason) = self.line(parser, line, self.activity, &mut counts, out) {
             counts.rejected_lines = 1;
             if self.rejections.len() < MAX_REJECTIONS {
                 self.rejections.push(Rejection { file: self.path.clone(), byte_offset: line.byte_offset, reason });
@@ -230,7 +263,7 @@ impl Content {
     /// Leaves the parser as it was: it will see the line again.
     fn line_growing<P: Format + Clone>(&mut self, parser: &P, line: Line<'_>, out: &mut impl FnMut(Record)) {
         let mut counts = FileCounts::default();
-        if self.line(&mut parser.clone(), line, &mut counts, out).is_err() {
+        if self.line(&mut parser.clone(), line, false, &mut counts, out).is_err() {
             counts.pending_lines = 1;
         }
         self.last = counts;
@@ -241,6 +274,7 @@ impl Content {
         &mut self,
         parser: &mut P,
         line: Line<'_>,
+        activity: bool,
         counts: &mut FileCounts,
         out: &mut impl FnMut(Record),
     ) -> Result<(), RejectReason> {
@@ -271,6 +305,9 @@ impl Content {
             });
             counts.usage_records += repeated;
             counts.repeated_records += repeated;
+            if activity {
+                parser.activity(object, place, &mut |activity| out(Record::Activity(activity)));
+            }
         }
         self.given_out = objects.len();
         Ok(())
@@ -501,6 +538,65 @@ mod tests {
                 let rejections = reader.take_rejections().into_iter().map(|it| (it.byte_offset, it.reason)).collect();
                 prop_assert_eq!(reader.counts().usage_records, records.len() as u64);
                 prop_assert_eq!((records, without_usage(reader.counts()), rejections), whole(&file));
+            }
+
+            #[test]
+            fn what_a_session_did_is_the_same_in_any_chunks_and_from_any_checkpoint(
+                is_codex in any::<bool>(),
+                pieces in prop::collection::vec(0usize..8, 0..12),
+                cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+                stop in any::<prop::sample::Index>(),
+            ) {
+                let tool = if is_codex { Tool::Codex } else { Tool::ClaudeCode };
+                let time = r#""timestamp":"2026-01-01T00:00:00Z""#;
+                let line = |rest: &str| format!("{{{time},{rest}}}\n");
+                let of_codex = |kind: &str, payload: &str| line(&format!(r#""type":"{kind}","payload":{{{payload}}}"#));
+                let lines = match tool {
+                    Tool::ClaudeCode => [
+                        line(r#""type":"user","message":{"content":"text"}"#),
+                        line(r#""type":"assistant","message":{"content":[{"type":"tool_use","id":"t1","name":"Bash"}]}"#),
+                        line(r#""type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"t1","content":""}]}"#),
+                        line(r#""type":"system","subtype":"turn_duration","durationMs":7"#),
+                    ],
+                    Tool::Codex => [
+                        of_codex("event_msg", r#""type":"task_started""#),
+                        of_codex("event_msg", r#""type":"user_message""#),
+                        of_codex("event_msg", r#""type":"task_complete""#),
+                        of_codex("response_item", r#""type":"web_search_call""#),
+                    ],
+                };
+                let text = |piece: usize| match piece {
+                    0..4 => lines[piece].as_str(),
+                    // A splice, a damaged line, and one that goes on.
+                    4 => lines[0].trim_end(),
+                    5 => "{\"type\":\n",
+                    6 => "\0",
+                    _ => "\n",
+                };
+                let file: Vec<u8> = pieces.iter().flat_map(|&piece| text(piece).as_bytes()).copied().collect();
+                let mut whole = Vec::new();
+                let mut reader = TranscriptReader::new(tool, PATH).with_activity();
+                let deed = |record, found: &mut Vec<Activity>| if let Record::Activity(it) = record { found.push(it) };
+                prop_assert_eq!(reader.read(&file, &mut |record| deed(record, &mut whole)), Reading::Valid);
+
+                let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(file.len() + 1)).chain([file.len()]).collect();
+                cuts.sort_unstable();
+                let stop = stop.index(cuts.len());
+                let mut found = Vec::new();
+                let mut reader = TranscriptReader::new(tool, PATH).with_activity();
+                let mut from = 0;
+                for (index, &cut) in cuts.iter().enumerate() {
+                    // A line that did not stay what it was makes the rest stale; what the session did was not given out.
+                    let _ = reader.read(&file[from..cut], &mut |record| deed(record, &mut found));
+                    let _ = reader.finish(&mut |record| deed(record, &mut found));
+                    from = cut;
+                    if index == stop {
+                        let checkpoint = reader.checkpoint();
+                        from = usize::try_from(checkpoint.counts.bytes).unwrap();
+                        reader = TranscriptReader::resume(PATH, checkpoint).with_activity();
+                    }
+                }
+                prop_assert_eq!(found, whole);
             }
 
             #[test]
