@@ -190,6 +190,7 @@ impl DashboardManager {
             zone: report_zone,
             prices: report_prices,
             roots: report_roots,
+            database: store.as_ref().map(Store::database),
             high_water: http::HighWater::default(),
             turns: Arc::new(Semaphore::new(http::REPORTS_AT_ONCE)),
             leptos,

@@ -23,6 +23,7 @@ pub mod order;
 pub mod price;
 pub mod protocol;
 pub mod record;
+pub mod replay;
 pub mod report;
 pub mod simulator;
 pub mod state;

@@ -61,6 +61,7 @@ impl Sum for Tokens {
 ///
 /// The kinds are disjoint: `total` is their sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TokenUsage {
     /// Input tokens not served from, and not written to, the cache.
     pub input: Tokens,

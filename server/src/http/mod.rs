@@ -8,11 +8,13 @@ mod content_hash;
 mod metrics;
 mod openapi;
 mod pages;
+mod records;
 mod report;
 mod security;
 mod serve;
 mod ws;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -71,6 +73,8 @@ pub struct App {
     pub prices: Arc<PriceTable>,
     /// Where transcripts are looked for.
     pub roots: Arc<[Root]>,
+    /// Where history is kept, if it is.
+    pub database: Option<Arc<Path>>,
     /// The highest values of the counters in `/metrics`.
     pub high_water: HighWater,
     /// How many reports may be made at once.
@@ -87,6 +91,7 @@ fn api_routes() -> (Router<App>, Vec<String>) {
         ("/metrics".to_owned(), get(metrics::metrics)),
         ("/api/openapi.json".to_owned(), get(openapi::openapi)),
         ("/api/v1/snapshot".to_owned(), get(api::snapshot)),
+        (records::PATH.to_owned(), get(records::records)),
     ];
     routes.extend(ReportKind::ALL.map(|kind| {
         let answer = move |state, query| report::Asked(kind).answer(state, query);

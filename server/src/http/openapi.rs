@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use dashboard_core::replay::SessionRecords;
 use dashboard_core::report::{
     Audit, BlockRow, Figures, Filter, ModelRow, PeriodRow, ProjectRow, ReportKind, SessionRow, Table, Totals,
 };
@@ -15,6 +16,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::Problem;
 use super::api::{Health, SnapshotAnswer};
+use super::records;
 
 pub(super) async fn openapi() -> Response {
     Json(document()).into_response()
@@ -34,6 +36,7 @@ pub(super) fn document() -> OpenApi {
         add::<Figures>,
         add::<Filter>,
         add::<ReportKind>,
+        add::<SessionRecords>,
         add::<Health>,
         add::<SnapshotAnswer>,
         add::<Problem>,
@@ -58,6 +61,7 @@ pub(super) fn document() -> OpenApi {
         .response("101", ResponseBuilder::new().description("Frames as docs/PROTOCOL.md describes them."));
     let paths = paths
         .path("/api/v1/snapshot", get(snapshot.response("503", problem("The dashboard is stopping.")).build()))
+        .path(records::PATH, get(session_records()))
         .path("/api/openapi.json", get(openapi.build()))
         .path("/health", get(health.build()))
         .path("/metrics", get(metrics.build()))
@@ -108,6 +112,25 @@ fn report(kind: ReportKind) -> Operation {
         operation.parameter(parameter.required(Required::False).schema(Some(string())))
     };
     query.into_iter().fold(operation, parameter).build()
+}
+
+fn session_records() -> Operation {
+    let number = |name: &str, about: &str| {
+        let schema: RefOr<Schema> = ObjectBuilder::new().schema_type(Type::Integer).into();
+        let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).description(Some(about));
+        parameter.required(Required::False).schema(Some(schema))
+    };
+    let id = ParameterBuilder::new().name("id").parameter_in(ParameterIn::Path).required(Required::True);
+    let answer = "A stretch of its records, oldest first; `next` says where the next one begins.";
+    described("What happened in a session, in order of time", json(SessionRecords::schema(), answer))
+        .operation_id(Some("session_records"))
+        .parameter(id.description(Some("The session.")).schema(Some(string())))
+        .parameter(number("from", "How many records to pass over; 0 if not given."))
+        .parameter(number("limit", "Most records in the answer, 1 to 10000; 1000 if not given."))
+        .response("400", problem("The query is not understood; the message says what is allowed."))
+        .response("404", problem("There is no such session, or the dashboard keeps no history."))
+        .response("503", problem("History is being read (Retry-After says when to ask again), or it is stopping."))
+        .build()
 }
 
 fn described(summary: &str, answer: impl Into<Option<ResponseBuilder>>) -> OperationBuilder {
@@ -186,7 +209,7 @@ mod tests {
             assert!(document.pointer(pointer).is_some(), "{reference}");
         }
         let text = document.to_string();
-        for field in ["cost_usd", "unpriced_responses", "byte_offset", "tokens_per_minute", "in_days"] {
+        for field in ["cost_usd", "unpriced_responses", "byte_offset", "tokens_per_minute", "in_days", "result_bytes"] {
             assert!(text.contains(&format!("\"{field}\"")), "{field}");
         }
     }

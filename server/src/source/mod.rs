@@ -75,6 +75,10 @@ impl Outlet for Recipients {
         }
         self.engine.blocking_send(message).map_err(|_| OutletGone)
     }
+
+    fn wants_activity(&self) -> bool {
+        self.store.is_some()
+    }
 }
 
 struct StopOnDrop(Arc<Wakeup>);

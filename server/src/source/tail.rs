@@ -42,6 +42,11 @@ pub(crate) trait Outlet: Sync {
     /// # Errors
     /// If nobody wants to know any more.
     fn send(&self, message: SourceMessage) -> Result<(), OutletGone>;
+
+    /// Whether it has a use for [`Record::Activity`].
+    fn wants_activity(&self) -> bool {
+        false
+    }
 }
 
 /// Why looking at a file ended early.
@@ -81,6 +86,8 @@ pub(super) enum Seen {
 pub(super) struct Tail {
     pub(super) found: Arc<Found>,
     reader: TranscriptReader,
+    /// Whether the reader tells what sessions did.
+    activity: bool,
     /// What the file looked like when all of it had been read.
     last: Option<Look>,
     /// What it looked like when reading began.
@@ -146,11 +153,17 @@ impl FileState {
     }
 }
 
+fn reader(name: &str, from: Checkpoint, activity: bool) -> TranscriptReader {
+    let reader = TranscriptReader::resume(name, from);
+    if activity { reader.with_activity() } else { reader }
+}
+
 impl Tail {
     /// Nothing of the file has been read yet; the engine may hold what a file of this key said before.
-    pub(super) fn new(found: Arc<Found>, said: bool) -> Self {
+    pub(super) fn new(found: Arc<Found>, said: bool, activity: bool) -> Self {
         Self {
-            reader: TranscriptReader::new(found.tool, &found.name),
+            reader: reader(&found.name, Checkpoint::start(found.tool), activity),
+            activity,
             last: None,
             begun: None,
             marks: Marks::default(),
@@ -161,9 +174,10 @@ impl Tail {
     }
 
     /// Goes on where another process stopped; what that one read has been told.
-    pub(super) fn resume(found: Arc<Found>, state: FileState) -> Self {
+    pub(super) fn resume(found: Arc<Found>, state: FileState, activity: bool) -> Self {
         Self {
-            reader: TranscriptReader::resume(&found.name, state.checkpoint),
+            reader: reader(&found.name, state.checkpoint, activity),
+            activity,
             last: state.look,
             begun: state.look,
             marks: state.marks,
@@ -263,7 +277,7 @@ impl Tail {
         if self.said {
             out.send(SourceMessage::Retract { file: Arc::clone(&self.found) })?;
         }
-        *self = Self::new(Arc::clone(&self.found), false);
+        *self = Self::new(Arc::clone(&self.found), false, self.activity);
         Ok(Vec::new())
     }
 

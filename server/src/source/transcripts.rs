@@ -25,6 +25,8 @@ const WORTH_A_THREAD: u64 = 1 << 20;
 pub(crate) struct Transcripts {
     roots: Vec<Root>,
     out: Box<dyn Outlet>,
+    /// Whether it wants to know what sessions did.
+    activity: bool,
     tails: BTreeMap<PathBuf, Tail>,
     /// Files that went, by key: should one come back, it starts anew.
     deleted: HashMap<String, Arc<Found>>,
@@ -46,6 +48,7 @@ impl Transcripts {
     pub(crate) fn new(roots: Vec<Root>, out: Box<dyn Outlet>) -> Self {
         Self {
             roots,
+            activity: out.wants_activity(),
             out,
             tails: BTreeMap::new(),
             deleted: HashMap::new(),
@@ -63,14 +66,14 @@ impl Transcripts {
             }
             self.deleted.insert(found.key.clone(), found);
         } else {
-            self.tails.insert(found.path.clone(), Tail::resume(found, state));
+            self.tails.insert(found.path.clone(), Tail::resume(found, state, self.activity));
         }
     }
 
     /// Reads the whole file once more for someone who missed part of it. Nobody else is told.
     pub(crate) fn repeat(&mut self, file: Arc<Found>, out: &dyn Outlet) -> Result<(), OutletGone> {
         // Said something, so that it begins by withdrawing it. What comes later reaches `out` from the file's own tail.
-        match Tail::new(file, true).look(out, &mut self.buffer) {
+        match Tail::new(file, true, out.wants_activity()).look(out, &mut self.buffer) {
             Err(Interrupted::OutletGone) => Err(OutletGone),
             Ok(_) | Err(Interrupted::Unreadable(_) | Interrupted::Stale) => Ok(()),
         }
@@ -207,7 +210,7 @@ impl Transcripts {
             self.withdraw(former)?;
         }
         let came_back = self.deleted.contains_key(&found.key);
-        self.tails.insert(found.path.clone(), Tail::new(Arc::new(found), came_back));
+        self.tails.insert(found.path.clone(), Tail::new(Arc::new(found), came_back, self.activity));
         Ok(true)
     }
 

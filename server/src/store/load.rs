@@ -1,5 +1,6 @@
 //! Reading the store: every file's claims, as if the file had just been read.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use dashboard_core::record::{
 };
 use dashboard_core::time::Timestamp;
 use dashboard_core::units::{TokenUsage, Tokens};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::codes::Code;
 use super::{Stored, schema};
@@ -32,15 +33,42 @@ pub enum LoadError {
 /// A connection that only reads.
 #[derive(Debug)]
 pub struct Reader {
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// The texts behind the numbers.
-struct Names(HashMap<i64, Arc<str>>);
+pub(super) struct Names<'a> {
+    connection: &'a Connection,
+    /// Those looked up so far.
+    known: RefCell<HashMap<i64, Arc<str>>>,
+}
 
-impl Names {
-    fn get(&self, id: i64) -> Result<Arc<str>, LoadError> {
-        self.0.get(&id).cloned().ok_or_else(|| LoadError::Content(format!("name {id} is missing")))
+impl<'a> Names<'a> {
+    /// Looked up one by one, which is the right thing for a few.
+    pub(super) fn on_demand(connection: &'a Connection) -> Self {
+        Self { connection, known: RefCell::default() }
+    }
+
+    /// All of them.
+    fn all(connection: &'a Connection) -> Result<Self, LoadError> {
+        let mut statement = connection.prepare("SELECT id, text FROM names")?;
+        let mut rows = statement.query([])?;
+        let mut known = HashMap::new();
+        while let Some(row) = rows.next()? {
+            known.insert(row.get(0)?, Arc::from(row.get_ref(1)?.as_str().unwrap_or_default()));
+        }
+        Ok(Self { connection, known: RefCell::new(known) })
+    }
+
+    pub(super) fn get(&self, id: i64) -> Result<Arc<str>, LoadError> {
+        if let Some(text) = self.known.borrow().get(&id) {
+            return Ok(Arc::clone(text));
+        }
+        let mut statement = self.connection.prepare_cached("SELECT text FROM names WHERE id = ?1")?;
+        let text: Option<String> = statement.query_row([id], |row| row.get(0)).optional()?;
+        let text: Arc<str> = text.ok_or_else(|| LoadError::Content(format!("name {id} is missing")))?.into();
+        self.known.borrow_mut().insert(id, Arc::clone(&text));
+        Ok(text)
     }
 
     fn text(&self, id: Option<i64>) -> Result<Option<String>, LoadError> {
@@ -48,11 +76,11 @@ impl Names {
     }
 }
 
-fn code<T: Code>(text: &str) -> Result<T, LoadError> {
+pub(super) fn code<T: Code>(text: &str) -> Result<T, LoadError> {
     T::of(text).ok_or_else(|| LoadError::Content(format!("unknown word {text}")))
 }
 
-fn time(ms: Option<i64>) -> Option<Timestamp> {
+pub(super) fn time(ms: Option<i64>) -> Option<Timestamp> {
     ms.map(Timestamp::from_unix_ms)
 }
 
@@ -80,7 +108,7 @@ impl Reader {
     ) -> Result<Result<(), OutletGone>, LoadError> {
         // One moment of the database, whatever is written meanwhile.
         let transaction = self.connection.unchecked_transaction()?;
-        let names = self.names()?;
+        let names = Names::all(&self.connection)?;
         for root in roots {
             let mut files = transaction.prepare(
                 "SELECT id, name, state, archived_at IS NOT NULL, reached FROM files
@@ -112,16 +140,6 @@ impl Reader {
         Ok(Ok(()))
     }
 
-    fn names(&self) -> Result<Names, LoadError> {
-        let mut statement = self.connection.prepare("SELECT id, text FROM names")?;
-        let mut rows = statement.query([])?;
-        let mut names = HashMap::new();
-        while let Some(row) = rows.next()? {
-            names.insert(row.get(0)?, Arc::from(row.get_ref(1)?.as_str().unwrap_or_default()));
-        }
-        Ok(Names(names))
-    }
-
     fn rejections(&self, file: i64, name: &str) -> Result<Vec<Rejection>, LoadError> {
         let mut statement = self
             .connection
@@ -138,11 +156,11 @@ impl Reader {
 }
 
 /// One file's rows.
-struct OneFile<'a> {
-    connection: &'a Connection,
-    id: i64,
-    tool: Tool,
-    names: &'a Names,
+pub(super) struct OneFile<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) id: i64,
+    pub(super) tool: Tool,
+    pub(super) names: &'a Names<'a>,
 }
 
 impl OneFile<'_> {
@@ -196,7 +214,7 @@ impl OneFile<'_> {
 
     /// In the order of the file, which the context's fill depends on: a compaction stands before the first claim that
     /// is later.
-    fn compactions_and_claims(&self, reached: i64, out: &mut Vec<Record>) -> Result<(), LoadError> {
+    pub(super) fn compactions_and_claims(&self, reached: i64, out: &mut Vec<Record>) -> Result<(), LoadError> {
         let mut compactions = self.compactions()?.into_iter().peekable();
         let mut statement = self.connection.prepare_cached(
             "SELECT byte_offset, line_index, session, agent, sidechain, message, request, model, at, input, output,
@@ -288,7 +306,7 @@ impl OneFile<'_> {
         Ok(())
     }
 
-    fn limit_reports(&self, out: &mut Vec<Record>) -> Result<(), LoadError> {
+    pub(super) fn limit_reports(&self, out: &mut Vec<Record>) -> Result<(), LoadError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT at, kind, used_percent, resets_at, rejected, session FROM limit_reports WHERE file = ?1 ORDER BY at",
         )?;

@@ -11,6 +11,7 @@
 mod codes;
 mod load;
 mod schema;
+mod session;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -34,6 +35,7 @@ use crate::source::roots::Root;
 use crate::source::tail::{FileState, Outlet, OutletGone};
 
 pub use load::{LoadError, Reader};
+pub use session::session_records;
 
 /// The database's name in the data directory.
 const DATABASE: &str = "history.sqlite";
@@ -143,6 +145,11 @@ impl Store {
         Ok(Self { inlet: StoreInlet { sender, database: database(dir).into(), wanted }, writer })
     }
 
+    /// Its database.
+    pub fn database(&self) -> Arc<Path> {
+        Arc::clone(&self.inlet.database)
+    }
+
     /// What feeds it.
     pub fn inlet(&self) -> StoreInlet {
         self.inlet.clone()
@@ -224,6 +231,10 @@ impl Outlet for StoreInlet {
     fn send(&self, message: SourceMessage) -> Result<(), OutletGone> {
         self.tell(ToWriter::Said(message));
         Ok(())
+    }
+
+    fn wants_activity(&self) -> bool {
+        true
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use dashboard_core::ledger::{Ledger, Scope};
-use dashboard_core::record::{FileCounts, Record, Rejection, Tool};
+use dashboard_core::record::{Activity, Deed, FileCounts, Record, Rejection, Tool};
 use dashboard_core::transcript::TranscriptReader;
 use dashboard_core::units::TokenUsage;
 use proptest::prelude::*;
@@ -65,6 +65,70 @@ fn fresh(files: &BTreeMap<&str, (Vec<u8>, bool)>, scope: Scope) -> Figures {
     figures(&ledger, scope)
 }
 
+/// What a file says its session did: turns (begun, ended, milliseconds) and calls of tools (begun, ended, name, size).
+#[derive(Debug, Default, PartialEq)]
+struct Did {
+    turns: BTreeMap<i64, (Option<i64>, Option<i64>)>,
+    calls: BTreeMap<i64, (Option<i64>, Option<i64>, Option<String>, Option<i64>)>,
+}
+
+impl Did {
+    /// As one reading it in one go finds it.
+    fn fresh(name: &str, bytes: &[u8]) -> Self {
+        let mut did = Self::default();
+        let mut reader = TranscriptReader::new(Tool::ClaudeCode, name).with_activity();
+        let _ = reader.read(bytes, &mut |record| {
+            let Record::Activity(Activity { at, what, .. }) = record else { return };
+            let at = at.unix_ms();
+            match what {
+                Deed::TurnStarted => drop(did.turns.entry(at).or_default()),
+                Deed::TurnEnded { worked_ms } => {
+                    let last = did.turns.range_mut(..=at).next_back();
+                    if let Some((_, turn @ (None, _))) = last {
+                        *turn = (Some(at), worked_ms.map(u64::cast_signed));
+                    }
+                }
+                Deed::ToolStarted { call, name } => {
+                    let call = did.calls.entry(call.number().cast_signed()).or_default();
+                    call.0 = call.0.or(Some(at));
+                    call.2.get_or_insert(name.to_string());
+                }
+                Deed::ToolEnded { call, result_bytes, .. } => {
+                    let call = did.calls.entry(call.number().cast_signed()).or_default();
+                    if call.1.is_none() {
+                        (call.1, call.3) = (Some(at), result_bytes.map(u64::cast_signed));
+                    }
+                }
+            }
+        });
+        did
+    }
+
+    /// As the store has it.
+    fn stored(data: &Path, name: &str) -> Self {
+        let connection = schema::open_to_read(&database(data)).unwrap();
+        let mut did = Self::default();
+        let of_file = "file IN (SELECT id FROM files WHERE name = ?1)";
+        let sql = format!("SELECT started_at, ended_at, worked_ms FROM turns WHERE {of_file}");
+        let mut turns = connection.prepare(&sql).unwrap();
+        let mut rows = turns.query([name]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            did.turns.insert(row.get(0).unwrap(), (row.get(1).unwrap(), row.get(2).unwrap()));
+        }
+        let sql = format!(
+            "SELECT call, started_at, ended_at, text, result_bytes FROM tool_calls
+             LEFT JOIN names ON names.id = name WHERE {of_file}"
+        );
+        let mut calls = connection.prepare(&sql).unwrap();
+        let mut rows = calls.query([name]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let call = (row.get(1).unwrap(), row.get(2).unwrap(), row.get(3).unwrap(), row.get(4).unwrap());
+            assert!(did.calls.insert(row.get(0).unwrap(), call).is_none(), "one row for each call");
+        }
+        did
+    }
+}
+
 /// The engine, as far as the ledger is concerned.
 #[derive(Clone, Default)]
 struct Engine(Arc<Mutex<Ledger>>);
@@ -107,6 +171,10 @@ impl Outlet for Recipients {
         self.1.send(&message);
         self.0.take(message);
         Ok(())
+    }
+
+    fn wants_activity(&self) -> bool {
+        true
     }
 }
 
@@ -164,15 +232,34 @@ fn line(id: u64, output: u64, sidechain: bool) -> String {
     )
 }
 
+/// A line that says what the session did, or the end of one.
+fn deed(kind: u8, id: u64, second: u64) -> String {
+    let rest = match kind {
+        0 => r#""type":"user","message":{"content":"text"}"#.to_owned(),
+        1 => r#""type":"system","subtype":"turn_duration","durationMs":7"#.to_owned(),
+        2 => format!(
+            r#""type":"assistant","message":{{"content":[{{"type":"tool_use","id":"t{id}","name":"Tool{id}"}}]}}"#
+        ),
+        _ => format!(
+            r#""type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"t{id}","content":"text"}}]}}"#
+        ),
+    };
+    format!(r#"{{"timestamp":"2026-09-14T15:07:{second:02}Z",{rest}}}"#)
+}
+
 /// Whole lines, mostly; now and then a damaged, unfinished or spliced one.
 fn text() -> impl Strategy<Value = String> {
     let whole = (0u64..12, 0u64..100, any::<bool>()).prop_map(|(id, output, side)| line(id, output, side) + "\n");
     let cut = (0u64..12, 5usize..60).prop_map(|(id, at)| line(id, 7, false)[..at].to_owned());
     let open = (0u64..12, 0u64..100).prop_map(|(id, output)| line(id, output, false));
+    let deed = || (0u8..4, 0u64..4, 0u64..60).prop_map(|(kind, id, second)| deed(kind, id, second));
+    let deeds = prop::collection::vec(deed().prop_map(|line| line + "\n"), 1..6).prop_map(|lines| lines.concat());
     prop_oneof![
         6 => prop::collection::vec(whole, 1..4).prop_map(|lines| lines.concat()),
         1 => cut,
         2 => open,
+        4 => deeds,
+        1 => deed(),
         1 => Just("\n".to_owned()),
         1 => Just("garbage\n\0\0".to_owned()),
     ]
@@ -251,6 +338,7 @@ impl World {
             Step::Look => self.look(),
             Step::Restart => {
                 self.dashboard.take().unwrap().stop();
+                self.check_deeds();
                 self.dashboard = Some(Dashboard::start(self.home.path()));
                 self.look();
             }
@@ -294,6 +382,23 @@ impl World {
     }
 }
 
+impl World {
+    /// What sessions did must be in the store as the files said it when they were last looked at. To be asked while no store is open.
+    fn check_deeds(&self) {
+        for (name, (bytes, present)) in &self.known {
+            let stored = Did::stored(&self.home.path().join("data"), name);
+            if *present {
+                assert_eq!(stored, Did::fresh(name, bytes), "{name}");
+            } else if !self.renamed {
+                // Of a deleted file without responses nothing is kept.
+                let kept = fresh(&BTreeMap::from([(*name, (bytes.clone(), true))]), Scope::All).responses > 0;
+                let expected = if kept { Did::fresh(name, bytes) } else { Did::default() };
+                assert_eq!(stored, expected, "{name}, which was deleted");
+            }
+        }
+    }
+}
+
 fn sequences() -> u32 {
     std::env::var("STORE_SEQUENCES").ok().and_then(|count| count.parse().ok()).unwrap_or(150)
 }
@@ -313,6 +418,7 @@ proptest! {
         world.do_step(&Step::Restart);
         world.check();
         world.dashboard.take().unwrap().stop();
+        world.check_deeds();
     }
 }
 

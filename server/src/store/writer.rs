@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use dashboard_core::event::HealthStatus;
 use dashboard_core::ids::{AgentId, MessageId, RequestId, SessionId};
 use dashboard_core::ledger;
-use dashboard_core::record::{Record, Rejection, SessionMeta, UsageRecord};
+use dashboard_core::record::{Activity, Deed, Record, Rejection, SessionMeta, UsageRecord};
 use dashboard_core::time::Timestamp;
 use dashboard_core::units::Tokens;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
@@ -96,10 +96,15 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 
 /// Retention: of deleted files, what is older goes.
 fn forget_before(connection: &Connection, keep_since: Timestamp) -> rusqlite::Result<()> {
-    let gone = connection.execute(
-        "DELETE FROM claims WHERE at < ?1 AND file IN (SELECT id FROM files WHERE archived_at IS NOT NULL)",
-        [keep_since.unix_ms()],
-    )?;
+    let forget = |table, time| {
+        let sql = format!(
+            "DELETE FROM {table} WHERE {time} < ?1 AND file IN (SELECT id FROM files WHERE archived_at IS NOT NULL)"
+        );
+        connection.execute(&sql, [keep_since.unix_ms()])
+    };
+    let gone = forget("claims", "at")?;
+    forget("turns", "started_at")?;
+    forget("tool_calls", "coalesce(started_at, ended_at)")?;
     if gone > 0 {
         tracing::info!(claims = gone, "history beyond the retention time was deleted");
     }
@@ -553,10 +558,57 @@ impl Rows<'_> {
                     .execute(params![file, session, json(cost)?])?;
                 Ok(())
             }
+            Record::Activity(activity) => self.activity(file, activity),
             // Errors are told when they happen and are no history; lineage is part of the file's state; claims are not
             // written one by one.
             Record::ApiError(_) | Record::Lineage(_) | Record::Usage(_) => Ok(()),
         }
+    }
+
+    fn activity(&mut self, file: i64, activity: &Activity) -> rusqlite::Result<()> {
+        let session = self.name(activity.session.as_str())?;
+        let at = activity.at.unix_ms();
+        match &activity.what {
+            Deed::TurnStarted => self
+                .transaction
+                .prepare_cached("INSERT OR IGNORE INTO turns (file, session, started_at) VALUES (?1, ?2, ?3)")?
+                .execute([file, session, at])?,
+            // The last one begun before, unless that has ended already.
+            Deed::TurnEnded { worked_ms } => self
+                .transaction
+                .prepare_cached(
+                    "UPDATE turns SET ended_at = ?3, worked_ms = ?4
+                     WHERE file = ?1 AND session = ?2 AND ended_at IS NULL AND started_at =
+                         (SELECT max(started_at) FROM turns WHERE file = ?1 AND session = ?2 AND started_at <= ?3)",
+                )?
+                .execute(params![file, session, at, worked_ms.map(u64::cast_signed)])?,
+            Deed::ToolStarted { call, name } => {
+                let agent = self.name_of(activity.agent.as_ref().map(AgentId::as_str))?;
+                let name = self.name(name.as_str())?;
+                self.transaction
+                    .prepare_cached(
+                        "INSERT INTO tool_calls (file, call, session, agent, name, started_at)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                         ON CONFLICT DO UPDATE SET
+                             name = coalesce(name, excluded.name), started_at = coalesce(started_at, excluded.started_at)",
+                    )?
+                    .execute(params![file, call.number().cast_signed(), session, agent, name, at])?
+            }
+            Deed::ToolEnded { call, ok, result_bytes } => {
+                let agent = self.name_of(activity.agent.as_ref().map(AgentId::as_str))?;
+                let size = result_bytes.map(u64::cast_signed);
+                self.transaction
+                    .prepare_cached(
+                        "INSERT INTO tool_calls (file, call, session, agent, ended_at, ok, result_bytes)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                         ON CONFLICT DO UPDATE SET
+                             ended_at = excluded.ended_at, ok = excluded.ok, result_bytes = excluded.result_bytes
+                         WHERE ended_at IS NULL",
+                    )?
+                    .execute(params![file, call.number().cast_signed(), session, agent, at, ok, size])?
+            }
+        };
+        Ok(())
     }
 
     fn appearance(&mut self, file: i64, meta: &SessionMeta) -> rusqlite::Result<()> {
@@ -588,6 +640,8 @@ impl Rows<'_> {
             "appearances",
             "agent_links",
             "compactions",
+            "turns",
+            "tool_calls",
             "context_fills",
             "tool_costs",
             "limit_reports",

@@ -73,6 +73,30 @@ CREATE TABLE compactions (
     PRIMARY KEY (file, session, at)
 ) STRICT, WITHOUT ROWID;
 
+-- What sessions did. Of a file whose last line has no newline yet, up to the newline before.
+CREATE TABLE turns (
+    file       INTEGER NOT NULL REFERENCES files (id),
+    session    INTEGER NOT NULL REFERENCES names (id),
+    started_at INTEGER NOT NULL,
+    ended_at   INTEGER,                      -- null: not said
+    worked_ms  INTEGER,                      -- null: not said
+    PRIMARY KEY (file, session, started_at)
+) STRICT, WITHOUT ROWID;
+
+-- Without the beginning or the end, if the file does not have it.
+CREATE TABLE tool_calls (
+    file         INTEGER NOT NULL REFERENCES files (id),
+    call         INTEGER NOT NULL,           -- hash of the vendor's id
+    session      INTEGER NOT NULL REFERENCES names (id),
+    agent        INTEGER REFERENCES names (id),
+    name         INTEGER REFERENCES names (id),
+    started_at   INTEGER,
+    ended_at     INTEGER,
+    ok           INTEGER,                    -- null: not said
+    result_bytes INTEGER,                    -- as it stands in the transcript
+    PRIMARY KEY (file, call)
+) STRICT, WITHOUT ROWID;
+
 -- How full context windows were, last, by the word of tools that say so themselves.
 CREATE TABLE context_fills (
     file    INTEGER NOT NULL REFERENCES files (id),

@@ -1,0 +1,103 @@
+//! Reading one session's records from the store, for a replay.
+
+use std::path::Path;
+
+use dashboard_core::ids::{AgentId, CallId, SessionId, ToolName};
+use dashboard_core::ledger::{Ledger, Scope};
+use dashboard_core::record::{Record, Tool};
+use dashboard_core::replay::{Gathering, Happening, SessionRecord};
+use rusqlite::OptionalExtension;
+
+use super::load::{LoadError, Names, OneFile, Reader, code, time};
+use crate::source::tail::FileState;
+
+/// A session's records in order of time; none if the store does not know it.
+///
+/// # Errors
+/// If the database cannot be read.
+pub fn session_records(database: &Path, session: &SessionId) -> Result<Option<Vec<SessionRecord>>, LoadError> {
+    Reader::open(database)?.session(session)
+}
+
+impl Reader {
+    fn session(&self, session: &SessionId) -> Result<Option<Vec<SessionRecord>>, LoadError> {
+        // One moment of the database, whatever is written meanwhile.
+        let transaction = self.connection.unchecked_transaction()?;
+        let sql = "SELECT id FROM names WHERE text = ?1";
+        let id: Option<i64> = transaction.query_row(sql, [session.as_str()], |row| row.get(0)).optional()?;
+        let Some(id) = id else { return Ok(None) };
+        let names = Names::on_demand(&self.connection);
+        let mut files = transaction.prepare(
+            "SELECT id, tool, root || '/' || name AS path, state FROM files
+             WHERE id IN (SELECT file FROM appearances WHERE session = ?1) ORDER BY path",
+        )?;
+        let mut rows = files.query([id])?;
+        let (mut gathering, mut ledger, mut is_known) = (Gathering::default(), Ledger::default(), false);
+        while let Some(row) = rows.next()? {
+            is_known = true;
+            let tool: Tool = code(row.get_ref(1)?.as_str().unwrap_or_default())?;
+            let file = OneFile { connection: &self.connection, id: row.get(0)?, tool, names: &names };
+            let mut records = Vec::new();
+            file.compactions_and_claims(i64::MAX, &mut records)?;
+            file.limit_reports(&mut records)?;
+            let claimant = ledger.file(tool, row.get_ref(2)?.as_str().unwrap_or_default());
+            let state: FileState = serde_json::from_str(row.get_ref(3)?.as_str().unwrap_or_default())
+                .map_err(|error| LoadError::Content(format!("a file's state: {error}")))?;
+            if let Some(lineage) = state.checkpoint.lineage() {
+                ledger.lineage(claimant, lineage, &mut |_| {});
+            }
+            for record in &records {
+                match record {
+                    Record::Usage(usage) if usage.session == *session => ledger.claim(claimant, usage, &mut |_| {}),
+                    Record::Compaction(compaction) if compaction.session == *session => {
+                        gathering.compaction(tool, compaction);
+                    }
+                    Record::RateLimit(report) if report.session.as_ref() == Some(session) => gathering.limit(report),
+                    _ => {}
+                }
+            }
+            file.turns(id, &mut gathering)?;
+            file.tool_calls(id, &mut gathering)?;
+        }
+        ledger.responses(Scope::All).for_each(|usage| gathering.response(usage));
+        Ok(is_known.then(|| gathering.in_order()))
+    }
+}
+
+impl OneFile<'_> {
+    fn turns(&self, session: i64, out: &mut Gathering) -> Result<(), LoadError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT started_at, ended_at, worked_ms FROM turns WHERE file = ?1 AND session = ?2")?;
+        let mut rows = statement.query([self.id, session])?;
+        while let Some(row) = rows.next()? {
+            let worked_ms: Option<i64> = row.get(2)?;
+            let Some(at) = time(row.get(0)?) else { continue };
+            out.turn(self.tool, at, time(row.get(1)?), worked_ms.map(i64::cast_unsigned));
+        }
+        Ok(())
+    }
+
+    fn tool_calls(&self, session: i64, out: &mut Gathering) -> Result<(), LoadError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT call, agent, name, started_at, ended_at, ok, result_bytes FROM tool_calls
+             WHERE file = ?1 AND session = ?2",
+        )?;
+        let mut rows = statement.query([self.id, session])?;
+        while let Some(row) = rows.next()? {
+            let name = |id: Option<i64>| id.map(|id| self.names.get(id)).transpose();
+            let ended_at = time(row.get(4)?);
+            let result_bytes: Option<i64> = row.get(6)?;
+            let what = Happening::ToolCall {
+                call: CallId::from_number(row.get::<_, i64>(0)?.cast_unsigned()),
+                agent: name(row.get(1)?)?.map(AgentId::new),
+                name: name(row.get(2)?)?.map(ToolName::new),
+                ended_at,
+                ok: row.get(5)?,
+                result_bytes: result_bytes.map(i64::cast_unsigned),
+            };
+            out.call(SessionRecord { tool: self.tool, at: time(row.get(3)?).or(ended_at), what });
+        }
+        Ok(())
+    }
+}
