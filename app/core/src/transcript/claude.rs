@@ -218,8 +218,7 @@ impl Format for Parser {
         let is_main_chain = agent.is_none() && !object.sidechain.is_true();
         let mut did = |what| out(Activity { session: session.clone(), agent: agent.clone(), at, what });
         match object.kind.text().as_deref() {
-            Some("assistant") => object.message_content.each_element(|part| {
-                let [kind, id, name] = part.fields(&["type", "id", "name"]);
+            Some("assistant") => object.message_content.each_object(&["type", "id", "name"], |[kind, id, name]| {
                 if kind.text().is_some_and(|kind| kind == "tool_use") {
                     let call = call_id(id.id().as_deref(), place);
                     did(Deed::ToolStarted { call, name: tool_name(name.text().as_deref()) });
@@ -227,9 +226,8 @@ impl Format for Parser {
             }),
             Some("user") => {
                 let mut asked = Asked::of(object.message_content);
-                object.message_content.each_element(|part| {
-                    let [kind, id, failed, text, content] =
-                        part.fields(&["type", "tool_use_id", "is_error", "text", "content"]);
+                let names = ["type", "tool_use_id", "is_error", "text", "content"];
+                object.message_content.each_object(&names, |[kind, id, failed, text, content]| {
                     if kind.text().is_some_and(|kind| kind == "tool_result") {
                         asked = Asked::Nothing;
                         let call = call_id(id.id().as_deref(), place);

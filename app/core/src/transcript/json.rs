@@ -98,12 +98,15 @@ impl<'a> Value<'a> {
         self.0.strip_prefix(b"\"")?.strip_suffix(b"\"")
     }
 
-    /// Hands out the elements of an array; none if it is no array.
-    pub(super) fn each_element(self, mut element: impl FnMut(Self)) {
+    /// Hands out the fields of these names of each object in an array; nothing if it is no array.
+    pub(super) fn each_object<const N: usize>(self, names: &[&str; N], mut object: impl FnMut([Self; N])) {
         let mut scanner = Scanner { bytes: self.0, at: 0 };
         // It has been checked, so an error only ends a value that is no array.
         let _ = scanner.each_element(1, |scanner| {
-            element(scanner.take_value(2)?);
+            if scanner.peek() != Some(b'{') {
+                return scanner.value(2);
+            }
+            object(scanner.object(2, names)?);
             Ok(())
         });
     }
@@ -525,14 +528,15 @@ mod tests {
     }
 
     #[test]
-    fn elements_and_sizes() {
-        let value = first(r#"{"a":[1, "t\n" ,{"b":[2]},[],null]}"#, "a");
-        let mut sizes = Vec::new();
-        value.each_element(|element| sizes.push((element.size(), element.raw_text())));
+    fn objects_in_an_array_and_sizes() {
+        let value = first(r#"{"a":[1, {"b":"t\n","c":[ 2]} ,"{}",[{"b":1}],{},{"b":7,"c":null}]}"#, "a");
+        let mut found = Vec::new();
+        value.each_object(&["b", "c"], |[b, c]| found.push((b.size(), b.raw_text(), c.size())));
         let text: Option<&[u8]> = Some(br"t\n");
-        assert_eq!(sizes, [(Some(1), None), (Some(3), text), (Some(9), None), (Some(2), None), (None, None)]);
-        first(r#"{"a":"[1]"}"#, "a").each_element(|_| panic!("no array"));
-        first(r#"{"a":[]}"#, "a").each_element(|_| panic!("an empty array"));
+        assert_eq!(found, [(Some(3), text, Some(4)), (None, None, None), (Some(1), None, None)]);
+        for other in [r#"{"a":"[{}]"}"#, r#"{"a":[]}"#, r#"{"a":{"b":{}}}"#, r#"{"a":7}"#] {
+            first(other, "a").each_object(&["b"], |_| panic!("no objects in {other}"));
+        }
     }
 
     #[test]
