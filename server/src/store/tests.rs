@@ -65,11 +65,14 @@ fn fresh(files: &BTreeMap<&str, (Vec<u8>, bool)>, scope: Scope) -> Figures {
     figures(&ledger, scope)
 }
 
-/// What a file says its session did: turns (begun, ended, milliseconds) and calls of tools (begun, ended, name, size).
+/// A call of a tool: when it began, when it ended, its name, the size of its result.
+type Call = (Option<i64>, Option<i64>, Option<String>, Option<i64>);
+
+/// What a file says its session did: turns, each with when it ended and how long it took; calls of tools.
 #[derive(Debug, Default, PartialEq)]
 struct Did {
     turns: BTreeMap<i64, (Option<i64>, Option<i64>)>,
-    calls: BTreeMap<i64, (Option<i64>, Option<i64>, Option<String>, Option<i64>)>,
+    calls: BTreeMap<i64, Call>,
 }
 
 impl Did {
