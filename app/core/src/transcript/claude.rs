@@ -49,50 +49,49 @@ const KNOWN_TYPES: [&str; 19] = [
 ];
 
 object! {
-    kind: "type",
-    subtype: "subtype",
-    timestamp: "timestamp",
-    session: "sessionId",
-    agent: "agentId",
-    sidechain: "isSidechain",
-    request: "requestId",
-    cwd: "cwd",
-    branch: "gitBranch",
-    version: "version",
-    data: "data",
-    compact: "compactMetadata",
-    quota: "quotaLimits",
-    is_error: "isApiErrorMessage",
-    error: "error",
-    ; "message":
-    message_id: "id",
-    message_model: "model",
-    message_usage: "usage",
-    message_content: "content",
+    /// One object of a transcript, as far as it matters here.
+    pub(super) struct Object {
+        kind: "type",
+        subtype: "subtype",
+        timestamp: "timestamp",
+        session: "sessionId",
+        agent: "agentId",
+        sidechain: "isSidechain",
+        request: "requestId",
+        cwd: "cwd",
+        branch: "gitBranch",
+        version: "version",
+        data: "data",
+        compact: "compactMetadata",
+        quota: "quotaLimits",
+        is_error: "isApiErrorMessage",
+        error: "error",
+        ; "message":
+        message_id: "id",
+        message_model: "model",
+        message_usage: "usage",
+        message_content: "content",
+    }
 }
 
 impl<'a> Object<'a> {
     /// Whether its type is one we have seen. Very old lines have none; those are known by their usage.
     pub(super) fn is_known(&self) -> bool {
-        match self.kind.text() {
-            Some(kind) => KNOWN_TYPES.contains(&&*kind),
-            None => self.kind.is_null() && self.claim().is_some(),
+        if self.kind.is_null() {
+            return self.claim().is_some();
         }
-    }
-
-    fn is_of_type(&self, kind: &str) -> bool {
-        self.kind.text().is_some_and(|own| own == kind)
+        KNOWN_TYPES.iter().any(|kind| self.kind.is_text(kind))
     }
 
     /// Where the record tells of the usage of a response, if it does.
     fn claim(&self) -> Option<Claim<'a>> {
         let (request, timestamp, agent, [id, model, usage], embedded);
-        if self.is_of_type("assistant") || self.kind.is_null() {
+        if self.kind.is_text("assistant") || self.kind.is_null() {
             (request, timestamp, agent, embedded) = (self.request, self.timestamp, self.agent, false);
             [id, model, usage] = [self.message_id, self.message_model, self.message_usage];
-        } else if self.is_of_type("progress") {
+        } else if self.kind.is_text("progress") {
             let [kind, holder, own_agent] = self.data.fields(&["type", "message", "agentId"]);
-            if kind.text()? != "agent_progress" {
+            if !kind.is_text("agent_progress") {
                 return None;
             }
             let message;
@@ -102,8 +101,7 @@ impl<'a> Object<'a> {
         } else {
             return None;
         }
-        let model = model.text();
-        (usage.is_object() && model.as_deref() != Some(SYNTHETIC)).then_some(Claim {
+        (usage.is_object() && !model.is_text(SYNTHETIC)).then_some(Claim {
             id,
             request,
             timestamp,
@@ -121,7 +119,7 @@ struct Claim<'a> {
     request: Value<'a>,
     timestamp: Value<'a>,
     agent: Value<'a>,
-    model: Option<Cow<'a, str>>,
+    model: Value<'a>,
     usage: Value<'a>,
     /// It repeats, in a `progress` line, a line of the subagent's own file.
     embedded: bool,
@@ -173,7 +171,7 @@ impl Format for Parser {
     type Object<'a> = Object<'a>;
 
     fn objects(line: &[u8]) -> Result<Vec<Object<'_>>, RejectReason> {
-        Object::all(line)
+        json::objects(line)
     }
 
     fn is_known(object: &Object<'_>) -> bool {
@@ -181,7 +179,7 @@ impl Format for Parser {
     }
 
     fn records(&mut self, object: &Object<'_>, place: Place, out: &mut impl FnMut(Record)) -> u64 {
-        let session = self.session_named(object.session.id());
+        let session = self.session_named(object.session);
         let agent = object.agent.id().map_or_else(|| self.agent.clone(), |id| Some(AgentId::new(&*id)));
         let at = object.timestamp.timestamp();
         self.state.newest = self.state.newest.max(at);
@@ -193,13 +191,10 @@ impl Format for Parser {
             let usage = self.usage(object, &claim, session.clone(), agent, place);
             out(Record::Usage(usage));
         }
-        if object.is_of_type("system")
-            && object.subtype.text().is_some_and(|subtype| subtype == "compact_boundary")
-            && !object.sidechain.is_true()
-        {
+        if object.kind.is_text("system") && object.subtype.is_text("compact_boundary") && !object.sidechain.is_true() {
             out(Record::Compaction(compaction(object.compact, session.clone(), at)));
         }
-        if object.is_of_type("cost-state") {
+        if object.kind.is_text("cost-state") {
             out(Record::ToolCost(Box::new(tool_cost(object, session.clone(), at.or(self.state.newest)))));
         }
         if let Some(report) = at.and_then(|at| rate_limit(object.quota, session.clone(), at)) {
@@ -213,13 +208,13 @@ impl Format for Parser {
 
     fn activity(&mut self, object: &Object<'_>, place: Place, out: &mut impl FnMut(Activity)) {
         let Some(at) = object.timestamp.timestamp() else { return };
-        let session = self.session_named(object.session.id());
+        let session = self.session_named(object.session);
         let agent = object.agent.id().map_or_else(|| self.agent.clone(), |id| Some(AgentId::new(&*id)));
         let is_main_chain = agent.is_none() && !object.sidechain.is_true();
         let mut did = |what| out(Activity { session: session.clone(), agent: agent.clone(), at, what });
         match object.kind.text().as_deref() {
             Some("assistant") => object.message_content.each_object(&["type", "id", "name"], |[kind, id, name]| {
-                if kind.text().is_some_and(|kind| kind == "tool_use") {
+                if kind.is_text("tool_use") {
                     let call = call_id(id.id().as_deref(), place);
                     did(Deed::ToolStarted { call, name: tool_name(name.text().as_deref()) });
                 }
@@ -228,7 +223,7 @@ impl Format for Parser {
                 let mut asked = Asked::of(object.message_content);
                 let names = ["type", "tool_use_id", "is_error", "text", "content"];
                 object.message_content.each_object(&names, |[kind, id, failed, text, content]| {
-                    if kind.text().is_some_and(|kind| kind == "tool_result") {
+                    if kind.is_text("tool_result") {
                         asked = Asked::Nothing;
                         let call = call_id(id.id().as_deref(), place);
                         did(Deed::ToolEnded { call, ok: Some(!failed.is_true()), result_bytes: content.size() });
@@ -245,7 +240,7 @@ impl Format for Parser {
                     did(Deed::TurnStarted);
                 }
             }
-            Some("system") if is_main_chain && object.subtype.text().is_some_and(|it| it == "turn_duration") => {
+            Some("system") if is_main_chain && object.subtype.is_text("turn_duration") => {
                 let [duration] = object.whole.fields(&["durationMs"]);
                 let worked_ms = if let Count::Is(ms) = duration.count() { Some(ms) } else { None };
                 did(Deed::TurnEnded { worked_ms });
@@ -283,11 +278,10 @@ impl Asked {
 }
 
 impl Parser {
-    fn session_named(&self, name: Option<Cow<'_, str>>) -> SessionId {
-        let Some(name) = name else { return self.session.clone() };
+    fn session_named(&self, name: Value<'_>) -> SessionId {
         match &self.said {
-            Some(said) if said.session.as_str() == name => said.session.clone(),
-            _ => SessionId::new(&*name),
+            Some(said) if name.is_text(said.session.as_str()) => said.session.clone(),
+            _ => name.id().map_or_else(|| self.session.clone(), |name| SessionId::new(&*name)),
         }
     }
 
@@ -313,6 +307,9 @@ impl Parser {
         for (known, value) in
             [(&mut said.cwd, object.cwd), (&mut said.branch, object.branch), (&mut said.version, object.version)]
         {
+            if known.as_deref().is_some_and(|known| value.is_text(known)) {
+                continue;
+            }
             let Some(text) = value.id() else { continue };
             if known.as_deref() != Some(&*text) {
                 *known = Some(text.into_owned());
@@ -349,26 +346,22 @@ impl Parser {
             session,
             agent: claim.agent.id().map_or(agent, |id| Some(AgentId::new(&*id))),
             sidechain: claim.embedded || object.sidechain.is_true(),
-            message: claim.id.id().map(|id| shared(&mut self.message, &id)),
-            request: claim.request.id().map(|id| shared(&mut self.request, &id)),
-            model: self.model_named(claim.model.as_deref()),
+            message: shared(&mut self.message, claim.id),
+            request: shared(&mut self.request, claim.request),
+            model: shared(&mut self.model, claim.model).unwrap_or_else(|| ModelId::new("unknown")),
             at: if claim.embedded { at.or_else(|| object.timestamp.timestamp()) } else { at },
             usage,
             place,
             bad_counts,
         }
     }
-
-    fn model_named(&mut self, name: Option<&str>) -> ModelId {
-        shared(&mut self.model, name.filter(|name| !name.is_empty()).unwrap_or("unknown"))
-    }
 }
 
-/// The id with this text: the one known, if it has it, or else a new one, known from now on.
-fn shared<T: Clone + AsRef<str> + for<'a> From<&'a str>>(known: &mut Option<T>, text: &str) -> T {
+/// The id: the one known, if it is the same, or else a new one, known from now on.
+fn shared<T: Clone + AsRef<str> + for<'a> From<&'a str>>(known: &mut Option<T>, id: Value<'_>) -> Option<T> {
     match known {
-        Some(known) if known.as_ref() == text => known.clone(),
-        _ => known.insert(T::from(text)).clone(),
+        Some(known) if id.is_text(known.as_ref()) => Some(known.clone()),
+        _ => Some(known.insert(T::from(&*id.id()?)).clone()),
     }
 }
 
@@ -472,7 +465,7 @@ fn rate_limit(quota: Value<'_>, session: SessionId, at: Timestamp) -> Option<Rat
         window,
         used_percent: None,
         resets_at: resets_at.epoch_seconds(),
-        rejected: status.text().is_some_and(|status| status == "rejected"),
+        rejected: status.is_text("rejected"),
         session: Some(session),
     })
 }
@@ -498,7 +491,7 @@ fn error_kind(error: Value<'_>) -> ApiErrorKind {
 
 /// Reads `…/<session>/subagents/agent-<id>.meta.json`, of which only the kind of the agent is kept.
 pub fn agent_meta(path: &str, text: &[u8]) -> Option<AgentMeta> {
-    let [[agent_type]] = json::objects(text.trim_ascii(), &["agentType"]).ok()?[..] else { return None };
+    let [agent_type] = json::document(text)?.fields(&["agentType"]);
     Some(AgentMeta {
         session: SessionId::new(session_of(path)),
         agent: AgentId::new(agent_of(path)?),
@@ -509,10 +502,7 @@ pub fn agent_meta(path: &str, text: &[u8]) -> Option<AgentMeta> {
 /// Reads `sessions/<pid>.json`; `is_alive` tells of a process id whether its process lives.
 pub fn presence(text: &[u8], is_alive: impl FnOnce(u32) -> bool) -> Option<Presence> {
     const NAMES: [&str; 7] = ["pid", "sessionId", "status", "cwd", "version", "startedAt", "updatedAt"];
-    let [[pid, session, status, cwd, version, started, updated]] = json::objects(text.trim_ascii(), &NAMES).ok()?[..]
-    else {
-        return None;
-    };
+    let [pid, session, status, cwd, version, started, updated] = json::document(text)?.fields(&NAMES);
     Some(Presence {
         session: SessionId::new(&*session.id()?),
         status: match status.text().as_deref() {

@@ -41,9 +41,12 @@ const KNOWN_TYPES: [&str; 16] = [
 ];
 
 object! {
-    kind: "type",
-    timestamp: "timestamp",
-    payload: "payload",
+    /// One object of a rollout, as far as it matters here.
+    pub(super) struct Object {
+        kind: "type",
+        timestamp: "timestamp",
+        payload: "payload",
+    }
 }
 
 /// The part of a result in which its exit code may stand, in bytes.
@@ -119,7 +122,7 @@ impl Format for Parser {
     type Object<'a> = Object<'a>;
 
     fn objects(line: &[u8]) -> Result<Vec<Object<'_>>, RejectReason> {
-        Object::all(line)
+        json::objects(line)
     }
 
     fn is_known(object: &Object<'_>) -> bool {
@@ -182,7 +185,7 @@ fn succeeded(output: Value<'_>) -> Option<bool> {
     let text = output.raw_text()?;
     if text.starts_with(b"{") {
         let text = output.text()?;
-        let [[metadata]] = json::objects(text.as_bytes(), &["metadata"]).ok()?[..] else { return None };
+        let [metadata] = json::document(text.as_bytes())?.fields(&["metadata"]);
         let [code] = metadata.fields(&["exit_code"]);
         return match code.count() {
             Count::Absent => None,
