@@ -260,7 +260,7 @@ impl Ingest {
         for record in ledger.responses(scope) {
             by_tool.entry(record.tool).or_default().responses += 1;
         }
-        let mut rejections: Vec<Rejection> = ledger.rejections().cloned().collect();
+        let mut rejections: Vec<Rejection> = ledger.rejections(scope).cloned().collect();
         rejections.sort_by(|a, b| (&a.file, a.byte_offset).cmp(&(&b.file, b.byte_offset)));
         Self {
             files: ledger.file_count(scope),

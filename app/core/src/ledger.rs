@@ -328,9 +328,10 @@ impl Ledger {
         }
     }
 
-    /// The refused lines kept, by file in the order the files became known, then by place.
-    pub fn rejections(&self) -> impl Iterator<Item = &Rejection> {
-        self.rejections.values().flatten()
+    /// The refused lines kept of files in scope, by file in the order the files became known, then by place.
+    pub fn rejections(&self, scope: Scope) -> impl Iterator<Item = &Rejection> {
+        let of_files = self.rejections.iter().filter(move |(file, _)| self.files[file.0 as usize].counts_in(scope));
+        of_files.flat_map(|(_, list)| list)
     }
 
     /// The records that stand for responses, in no particular order.

@@ -163,7 +163,7 @@ impl Found {
         };
         let utc = ZoneOffsets::default();
         let day = |record: &UsageRecord| record.at.map_or("unknown".to_owned(), |at| utc.day(at).to_string());
-        let mut rejected: Vec<&Rejection> = self.ledger.rejections().collect();
+        let mut rejected: Vec<&Rejection> = self.ledger.rejections(Scope::All).collect();
         rejected.sort_by(|a, b| (a.file.as_bytes(), a.byte_offset).cmp(&(b.file.as_bytes(), b.byte_offset)));
         let place = |file: &str, byte_offset: u64| json!({"file": file, "byte_offset": byte_offset});
         let mut pending: Vec<&Growing> =

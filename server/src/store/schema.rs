@@ -11,7 +11,7 @@ use super::StoreError;
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
 
 /// Readers hold no locks for long.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(5) };
 
 /// Opens the database for writing, with the present schema.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {

@@ -7,7 +7,10 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use dashboard_core::event::HealthStatus;
 use dashboard_core::ledger::{Ledger, Scope};
 use dashboard_core::record::{Activity, Deed, FileCounts, Record, Rejection, Tool};
 use dashboard_core::transcript::TranscriptReader;
@@ -38,7 +41,7 @@ fn figures(ledger: &Ledger, scope: Scope) -> Figures {
         responses += 1;
     }
     let place = |rejection: &Rejection| (rejection.file.clone(), rejection.byte_offset);
-    let mut rejections: Vec<_> = ledger.rejections().map(place).collect();
+    let mut rejections: Vec<_> = ledger.rejections(scope).map(place).collect();
     rejections.sort();
     Figures { usage, responses, counts: ledger.counts(scope), rejections }
 }
@@ -190,8 +193,12 @@ struct Dashboard {
 
 impl Dashboard {
     fn start(home: &Path) -> Self {
+        Self::with(home, DashboardHealth::default())
+    }
+
+    fn with(home: &Path, health: DashboardHealth) -> Self {
         let roots = [Root { tool: Tool::ClaudeCode, dir: home.join("claude"), label: String::new() }];
-        let store = Store::open(&home.join("data"), None, DashboardHealth::default()).unwrap();
+        let store = Store::open(&home.join("data"), None, health).unwrap();
         let engine = Engine::default();
         let out = Recipients(engine.clone(), store.inlet());
         let mut transcripts = Transcripts::new(roots.to_vec(), Box::new(out));
@@ -372,10 +379,7 @@ impl World {
         let present = present.map(|(name, known)| (*name, known.clone())).collect();
         let found = engine.figures(Scope::OnDisk);
         let expected = fresh(&present, Scope::OnDisk);
-        assert_eq!(
-            (&found.usage, found.responses, found.counts),
-            (&expected.usage, expected.responses, expected.counts)
-        );
+        assert_eq!(found, expected);
         let (all, most) = (engine.figures(Scope::All), fresh(&self.known, Scope::All));
         if self.renamed {
             assert!((found.responses..=most.responses).contains(&all.responses));
@@ -470,4 +474,51 @@ fn the_view_of_responses_agrees_with_the_ledger() {
         .unwrap();
     let expected = world.dashboard.as_ref().unwrap().engine.figures(Scope::All);
     assert_eq!(sums, (expected.responses as i64, expected.usage.output.0.cast_signed()));
+}
+
+/// A write lock held by somebody else fails as a full disk does.
+#[test]
+fn a_store_that_cannot_be_written_says_so_and_catches_up() {
+    let mut world = World::new();
+    world.dashboard.take().unwrap().stop();
+    let health = DashboardHealth::default();
+    world.dashboard = Some(Dashboard::with(world.home.path(), health.clone()));
+    let becomes = |status| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while health.check().components["store"].status != status {
+            assert!(Instant::now() < deadline, "{:?}", health.check().components["store"]);
+            thread::sleep(Duration::from_millis(10));
+        }
+        health.check().components["store"].message.clone()
+    };
+    world.do_step(&Step::Append(0, line(1, 5, false) + "\n"));
+    world.do_step(&Step::Look);
+    becomes(HealthStatus::Healthy);
+
+    let other = rusqlite::Connection::open(database(&world.home.path().join("data"))).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for id in 2..5 {
+        world.do_step(&Step::Append(0, line(id, 7, false) + "\n"));
+        world.do_step(&Step::Append(1, line(id, 90, false) + "\n"));
+        world.do_step(&Step::Look);
+    }
+    assert!(becomes(HealthStatus::Degraded).contains("history is not being kept"));
+    world.check();
+    other.execute_batch("ROLLBACK").unwrap();
+    becomes(HealthStatus::Healthy);
+    let dashboard = world.dashboard.as_mut().unwrap();
+    let inlet = dashboard.store.inlet();
+    for file in inlet.take_wanted().files {
+        dashboard.transcripts.repeat(file, &inlet).unwrap();
+    }
+    drop(inlet);
+
+    // What the files said is known when they have gone.
+    let before = world.dashboard.as_ref().unwrap().engine.figures(Scope::All);
+    world.do_step(&Step::Restart);
+    world.do_step(&Step::Delete(0));
+    world.do_step(&Step::Delete(1));
+    world.do_step(&Step::Restart);
+    let after = world.dashboard.as_ref().unwrap().engine.figures(Scope::All);
+    assert_eq!((after.usage, after.responses), (before.usage, 4));
 }

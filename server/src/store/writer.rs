@@ -38,7 +38,7 @@ const BATCH_TIME: Duration = Duration::from_millis(250);
 /// Most records committed at once.
 const BATCH_RECORDS: usize = 20_000;
 /// How soon writing is tried again after it failed.
-const RETRY: Duration = Duration::from_secs(10);
+const RETRY: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(10) };
 /// How often health is told while all is well.
 const REPORT: Duration = Duration::from_secs(5);
 
