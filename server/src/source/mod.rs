@@ -17,6 +17,8 @@ pub mod tools;
 pub(crate) mod transcripts;
 mod wakeup;
 mod watches;
+#[cfg(all(test, target_os = "linux"))]
+mod work;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

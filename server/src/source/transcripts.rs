@@ -3,7 +3,7 @@
 //! Which files to look at comes from the watcher, and from looking around oneself now and then, since watchers miss
 //! things. Looking at a file that has not changed costs one system call, so it is done when in doubt.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::num::NonZero;
@@ -121,9 +121,11 @@ impl Transcripts {
 
     /// Looks at what may have changed: files, directories, and things that are no longer there.
     pub(crate) fn look_at(&mut self, paths: impl IntoIterator<Item = PathBuf> + Clone) -> Result<(), OutletGone> {
+        let mut looked_at = BTreeSet::new();
         for path in paths.clone() {
             for path in self.known_below(&path) {
                 self.look_at_tail(&path)?;
+                looked_at.insert(path);
             }
         }
         for path in paths {
@@ -132,7 +134,10 @@ impl Transcripts {
             };
             let mut unreadable = Vec::new();
             for found in files::transcripts_at(&root, &root.adapter().transcript_of(path), &mut unreadable) {
-                self.look_at_found(found)?;
+                // Unless it was gone a moment ago, it has been looked at.
+                if !looked_at.contains(&found.path) || !self.tails.contains_key(&found.path) {
+                    self.look_at_found(found)?;
+                }
             }
             self.unreadable.extend(unreadable.into_iter().map(|Unreadable { path, error }| (path.into(), error)));
         }
@@ -155,8 +160,9 @@ impl Transcripts {
             new_bytes += bytes;
             queue.push((bytes, path.clone()));
         }
-        let workers = thread::available_parallelism().map_or(1, NonZero::get).min(paths.len());
-        if workers < 2 || new_bytes < WORTH_A_THREAD {
+        let processors = || thread::available_parallelism().map_or(1, NonZero::get);
+        let workers = if new_bytes < WORTH_A_THREAD { 1 } else { processors().min(paths.len()) };
+        if workers < 2 {
             return paths.iter().try_for_each(|path| self.look_at_tail(path));
         }
         // Largest first, so that no worker is left with a large one in the end; taken from the back.
