@@ -79,8 +79,8 @@ test: rust-components page-tools cargo-deny chromium ## Run everything CI runs, 
 	playwright test --config end2end
 
 .PHONY: bench
-bench: build chromium ## Measure: time from a written line to changed pixels (prints, never gates)
-	playwright test --config end2end/latency.config.ts
+bench: build chromium ## Measure: reading beside well-known tools, and a written line to changed pixels (prints, never gates)
+	playwright test --config end2end/bench.config.ts
 
 # The coverage that libFuzzer steers by is a pass of LLVM: no nightly compiler and no cargo-fuzz are needed.
 coverage := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table \

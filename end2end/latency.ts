@@ -11,12 +11,12 @@ import { cpSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Page } from "@playwright/test";
+import { makeCorpus } from "./support/corpus";
 import { expectMetrics, openLive, value } from "./support/page";
 import { expect, test } from "./support/test";
 import { type Home, type Session, total } from "./support/transcripts";
 
 const { CORPUS, CORPUS_MB = "100", APPENDS = "150", RATE = "5", APPENDER } = process.env;
-const DAY_MS = 86_400_000;
 
 /** One append: when it was about to be written, and the tokens all appends so far add to the session. */
 interface Append {
@@ -51,19 +51,6 @@ test("latency", async ({ home, dashboard, page }) => {
   console.log(`\nwrite to changed DOM, ${loaded} loaded, ${latencies.length} appends at ${RATE}/s: ` +
     `p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, max ${at(1)} ms`);
 });
-
-/** Past sessions of the last month; what is measured is a session of today. */
-function makeCorpus(home: Home, megabytes: number): string {
-  let bytes = 0;
-  let sessions = 0;
-  for (; bytes < megabytes * 1e6; sessions += 1) {
-    const session = home.session(`project-${sessions % 20}`);
-    const text = session.responses(300, { lines: 3, at: new Date(Date.now() - (1 + (sessions % 30)) * DAY_MS) });
-    session.raw(text);
-    bytes += text.length;
-  }
-  return `${(bytes / 1e6).toFixed(0)} MB in ${sessions} sessions`;
-}
 
 function copyCorpus(home: Home, dir: string): string {
   cpSync(dir, home.dir, { recursive: true });
