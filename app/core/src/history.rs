@@ -248,8 +248,8 @@ pub struct ToolIngest {
 }
 
 impl Ingest {
-    /// What a ledger knows of it.
-    pub fn of(ledger: &Ledger, scope: Scope) -> Self {
+    /// What a ledger knows of it; `tools` are those of its responses in scope, one for each.
+    pub fn of(ledger: &Ledger, scope: Scope, tools: impl Iterator<Item = Tool>) -> Self {
         let mut by_tool: BTreeMap<Tool, ToolIngest> = BTreeMap::new();
         for tool in Tool::ALL {
             let (files, counts) = ledger.counts_of(tool, scope);
@@ -257,8 +257,8 @@ impl Ingest {
                 by_tool.insert(tool, ToolIngest { files, counts, responses: 0 });
             }
         }
-        for record in ledger.responses(scope) {
-            by_tool.entry(record.tool).or_default().responses += 1;
+        for tool in tools {
+            by_tool.entry(tool).or_default().responses += 1;
         }
         let mut rejections: Vec<Rejection> = ledger.rejections(scope).cloned().collect();
         rejections.sort_by(|a, b| (&a.file, a.byte_offset).cmp(&(&b.file, b.byte_offset)));
@@ -308,7 +308,9 @@ impl History {
             usage: record.usage,
             tool: record.tool,
         };
-        Self { responses: ledger.responses(scope).map(kept).collect(), sessions, ingest: Ingest::of(ledger, scope) }
+        let responses: Vec<Kept> = ledger.responses(scope).map(kept).collect();
+        let ingest = Ingest::of(ledger, scope, responses.iter().map(|kept| kept.tool));
+        Self { responses, sessions, ingest }
     }
 
     /// The responses, in no particular order.

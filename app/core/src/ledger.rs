@@ -459,6 +459,9 @@ fn first_rows<'a>(claims: &[&'a Claim], files: &'a [File], scope: Scope) -> Vec<
 /// The claims on one message that stand for its responses: one per request id.
 fn winners<'a>(claims: &'a [Claim], files: &'a [File], scope: Scope) -> Vec<&'a UsageRecord> {
     let counts = |claim: &&Claim| files[claim.file.0 as usize].counts_in(scope);
+    if let [only] = claims {
+        return Some(only).filter(counts).map(|claim| &claim.record).into_iter().collect();
+    }
     if claims.first().is_some_and(|claim| claim.record.tool == Tool::Codex) {
         return first_rows(&claims.iter().filter(counts).collect::<Vec<_>>(), files, scope);
     }

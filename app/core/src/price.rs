@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -18,7 +19,7 @@ const EMBEDDED: &str = include_str!("../data/prices.json");
 /// Prices by model.
 #[derive(Clone, Debug)]
 pub struct PriceTable {
-    models: HashMap<String, ModelPrices>,
+    models: FxHashMap<String, ModelPrices>,
 }
 
 /// A model's prices, in US dollars per million tokens.
@@ -157,7 +158,7 @@ impl PriceTable {
     /// If it is no such file, or a price in it is absurd.
     pub fn parse(json: &str) -> Result<Self, PriceError> {
         let file: HashMap<String, HashMap<String, &RawValue>> = serde_json::from_str(json)?;
-        let mut models = HashMap::with_capacity(file.len());
+        let mut models = FxHashMap::default();
         for (model, fields) in file {
             if let Some(prices) = ModelPrices::parse(&fields).map_err(|(field, value)| PriceError::Price {
                 model: model.clone(),

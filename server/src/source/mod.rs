@@ -42,8 +42,10 @@ use crate::store::{StoreInlet, Stored, Wanted};
 
 /// How often files that changed lately are looked at, and directories that are not there yet.
 const LOOK: Duration = Duration::from_secs(2);
-/// How often everything is looked at, in looks.
-const LOOKS_PER_WALK: u32 = 5;
+/// How often everything is looked at, in looks: a safety net while the system tells of changes.
+const LOOKS_PER_WALK: u32 = 15;
+/// The same where it does not tell.
+const LOOKS_PER_WALK_UNTOLD: u32 = 5;
 
 /// Reads the transcripts below the roots and which sessions run: first what is there, then what changes. Ends when the
 /// receiver is dropped; dropped itself, it stops reading. With a store, begins with what that holds and keeps it fed.
@@ -157,12 +159,14 @@ impl Source {
             let look = Instant::now() >= next_look;
             if look {
                 next_look = Instant::now() + LOOK;
-                looks = (looks + 1) % LOOKS_PER_WALK;
+                looks += 1;
                 let begun;
                 (begun, refused) = self.watch();
-                walk |= begun || looks == 0;
+                let per_walk = if refused.is_none() { LOOKS_PER_WALK } else { LOOKS_PER_WALK_UNTOLD };
+                walk |= begun || looks >= per_walk;
             }
             if walk {
+                looks = 0;
                 self.transcripts.look_at_everything()?;
             } else if look {
                 self.transcripts.look_at_active()?;

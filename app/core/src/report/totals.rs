@@ -1,7 +1,8 @@
 //! Everything in one, and what became of each line.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
@@ -121,7 +122,7 @@ fn by_tool(figures: &Figures, ingest: &Ingest) -> BTreeMap<Tool, ToolTotals> {
 
 pub(super) fn totals<'a>(basis: Basis<'_>, responses: impl Iterator<Item = Response<'a>>) -> Totals {
     let mut unpriced: BTreeSet<&ModelId> = BTreeSet::new();
-    let mut sessions = HashSet::new();
+    let mut sessions = FxHashSet::default();
     let mut span: Option<(Timestamp, Timestamp)> = None;
     let counted = Counted::count(basis, responses, |response, sum| {
         if sum.cost.unpriced_responses > 0 {

@@ -25,11 +25,12 @@ const SYNTHETIC: &str = "<synthetic>";
 /// Most models read of one `cost-state`.
 const MAX_MODELS: usize = 100;
 
-/// Types of records we have seen, read or not.
+/// Types of records we have seen, read or not; most lines are of the first two.
 const KNOWN_TYPES: [&str; 19] = [
+    "assistant",
+    "user",
     "agent-name",
     "ai-title",
-    "assistant",
     "attachment",
     "cost-state",
     "custom-title",
@@ -45,7 +46,6 @@ const KNOWN_TYPES: [&str; 19] = [
     "started",
     "summary",
     "system",
-    "user",
 ];
 
 object! {
@@ -66,11 +66,39 @@ object! {
         quota: "quotaLimits",
         is_error: "isApiErrorMessage",
         error: "error",
-        ; "message":
-        message_id: "id",
-        message_model: "model",
-        message_usage: "usage",
-        message_content: "content",
+        ;
+        message: "message" => Message,
+    }
+}
+
+object! {
+    /// What the vendor's API answered, or was sent.
+    struct Message {
+        id: "id",
+        model: "model",
+        content: "content",
+        ;
+        usage: "usage" => Usage,
+    }
+}
+
+object! {
+    /// The tokens of a response.
+    struct Usage {
+        input: "input_tokens",
+        output: "output_tokens",
+        cache_creation: "cache_creation_input_tokens",
+        cache_read: "cache_read_input_tokens",
+        ;
+        parts: "cache_creation" => CacheCreation,
+    }
+}
+
+object! {
+    /// What was written to the cache, by how long it stays there.
+    struct CacheCreation {
+        five_minutes: "ephemeral_5m_input_tokens",
+        one_hour: "ephemeral_1h_input_tokens",
     }
 }
 
@@ -85,42 +113,32 @@ impl<'a> Object<'a> {
 
     /// Where the record tells of the usage of a response, if it does.
     fn claim(&self) -> Option<Claim<'a>> {
-        let (request, timestamp, agent, [id, model, usage], embedded);
+        let (request, timestamp, agent, message, embedded);
         if self.kind.is_text("assistant") || self.kind.is_null() {
-            (request, timestamp, agent, embedded) = (self.request, self.timestamp, self.agent, false);
-            [id, model, usage] = [self.message_id, self.message_model, self.message_usage];
+            (request, timestamp, agent, message) = (self.request, self.timestamp, self.agent, self.message);
+            embedded = false;
         } else if self.kind.is_text("progress") {
             let [kind, holder, own_agent] = self.data.fields(&["type", "message", "agentId"]);
             if !kind.is_text("agent_progress") {
                 return None;
             }
-            let message;
-            [request, timestamp, message] = holder.fields(&["requestId", "timestamp", "message"]);
-            [id, model, usage] = message.fields(&["id", "model", "usage"]);
-            (agent, embedded) = (own_agent, true);
+            let inner;
+            [request, timestamp, inner] = holder.fields(&["requestId", "timestamp", "message"]);
+            (agent, message, embedded) = (own_agent, inner.read(), true);
         } else {
             return None;
         }
-        (usage.is_object() && !model.is_text(SYNTHETIC)).then_some(Claim {
-            id,
-            request,
-            timestamp,
-            agent,
-            model,
-            usage,
-            embedded,
-        })
+        let is_usage = message.usage.whole.is_object() && !message.model.is_text(SYNTHETIC);
+        is_usage.then_some(Claim { request, timestamp, agent, message, embedded })
     }
 }
 
 /// The parts of a usage record, wherever in the line they are.
 struct Claim<'a> {
-    id: Value<'a>,
     request: Value<'a>,
     timestamp: Value<'a>,
     agent: Value<'a>,
-    model: Value<'a>,
-    usage: Value<'a>,
+    message: Message<'a>,
     /// It repeats, in a `progress` line, a line of the subagent's own file.
     embedded: bool,
 }
@@ -213,16 +231,16 @@ impl Format for Parser {
         let is_main_chain = agent.is_none() && !object.sidechain.is_true();
         let mut did = |what| out(Activity { session: session.clone(), agent: agent.clone(), at, what });
         match object.kind.text().as_deref() {
-            Some("assistant") => object.message_content.each_object(&["type", "id", "name"], |[kind, id, name]| {
+            Some("assistant") => object.message.content.each_object(&["type", "id", "name"], |[kind, id, name]| {
                 if kind.is_text("tool_use") {
                     let call = call_id(id.id().as_deref(), place);
                     did(Deed::ToolStarted { call, name: tool_name(name.text().as_deref()) });
                 }
             }),
             Some("user") => {
-                let mut asked = Asked::of(object.message_content);
+                let mut asked = Asked::of(object.message.content);
                 let names = ["type", "tool_use_id", "is_error", "text", "content"];
-                object.message_content.each_object(&names, |[kind, id, failed, text, content]| {
+                object.message.content.each_object(&names, |[kind, id, failed, text, content]| {
                     if kind.is_text("tool_result") {
                         asked = Asked::Nothing;
                         let call = call_id(id.id().as_deref(), place);
@@ -339,16 +357,16 @@ impl Parser {
         place: Place,
     ) -> UsageRecord {
         let mut bad_counts = 0;
-        let usage = tokens(claim.usage, &mut bad_counts);
+        let usage = tokens(&claim.message.usage, &mut bad_counts);
         let at = claim.timestamp.timestamp();
         UsageRecord {
             tool: Tool::ClaudeCode,
             session,
             agent: claim.agent.id().map_or(agent, |id| Some(AgentId::new(&*id))),
             sidechain: claim.embedded || object.sidechain.is_true(),
-            message: shared(&mut self.message, claim.id),
+            message: shared(&mut self.message, claim.message.id),
             request: shared(&mut self.request, claim.request),
-            model: shared(&mut self.model, claim.model).unwrap_or_else(|| ModelId::new("unknown")),
+            model: shared(&mut self.model, claim.message.model).unwrap_or_else(|| ModelId::new("unknown")),
             at: if claim.embedded { at.or_else(|| object.timestamp.timestamp()) } else { at },
             usage,
             place,
@@ -383,15 +401,9 @@ fn agent_of(path: &str) -> Option<&str> {
     name.strip_suffix(".jsonl").or_else(|| name.strip_suffix(".meta.json")).filter(|id| !id.is_empty())
 }
 
-fn tokens(usage: Value<'_>, bad_counts: &mut u32) -> TokenUsage {
-    let [input, output, creation, read, parts] = usage.fields(&[
-        "input_tokens",
-        "output_tokens",
-        "cache_creation_input_tokens",
-        "cache_read_input_tokens",
-        "cache_creation",
-    ]);
-    let [five_minutes, one_hour] = parts.fields(&["ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"]);
+fn tokens(usage: &Usage<'_>, bad_counts: &mut u32) -> TokenUsage {
+    let Usage { input, output, cache_creation: creation, cache_read: read, parts, .. } = *usage;
+    let CacheCreation { five_minutes, one_hour, .. } = parts;
     let mut count = |value: Value<'_>| match value.count() {
         Count::Is(number) => Tokens(number),
         Count::Absent => Tokens::ZERO,

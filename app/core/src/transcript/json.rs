@@ -134,6 +134,14 @@ impl<'a> Value<'a> {
         members
     }
 
+    /// What is read of an object; nothing if it is none.
+    pub(super) fn read<O: Members<'a>>(self) -> O {
+        let mut object = O::default();
+        // It has been checked.
+        let _ = Scanner { bytes: self.0, at: 0 }.fill(1, &mut object);
+        object
+    }
+
     /// The fields of these names, `null` where missing, and all of them `null` if it is no object.
     pub(super) fn fields<const N: usize>(self, names: &[&str; N]) -> [Self; N] {
         Scanner { bytes: self.0, at: 0 }.object(1, names).unwrap_or([Self::NULL; N])
@@ -147,22 +155,13 @@ pub(super) fn document(text: &[u8]) -> Option<Value<'_>> {
     (value.is_object() && scanner.peek().is_none()).then_some(value)
 }
 
-/// What is read of an object: it is told each member in turn, also the second of a name.
+/// What is read of an object: it passes each member in turn, and keeps what it wants; of equal names the last.
 pub(super) trait Members<'a>: Default {
-    /// The member that is an object of which members are wanted, too; "" if there is none.
-    const WITHIN: &'static str = "";
+    /// Passes the value of the member with this key; the object lies this deep.
+    fn member(&mut self, key: &[u8], scanner: &mut Scanner<'a>, depth: u32) -> Checked;
 
     /// Takes all of the object, for what is seldom asked for.
     fn set_whole(&mut self, whole: Value<'a>);
-
-    /// Takes a member.
-    fn set(&mut self, key: &[u8], value: Value<'a>);
-
-    /// The object within begins, or something else that has its name: what was said of it before is void.
-    fn reset_within(&mut self) {}
-
-    /// Takes a member of the object within.
-    fn set_within(&mut self, _key: &[u8], _value: Value<'a>) {}
 }
 
 /// The members of these names, in their order.
@@ -196,81 +195,58 @@ pub(super) fn objects<'a, O: Members<'a>>(text: &'a [u8]) -> Result<Vec<O>, Reje
             scanner.value(1)?;
             return Err(RejectReason::NotAnObject);
         }
-        let (from, mut object) = (scanner.at, O::default());
-        scanner.each_member(1, |scanner, key| {
-            let key = key.plain();
-            if !O::WITHIN.is_empty() && *key == *O::WITHIN.as_bytes() {
-                object.reset_within();
-                if scanner.peek() == Some(b'{') {
-                    return scanner.each_member(2, |scanner, key| {
-                        let value = scanner.take_value(3)?;
-                        object.set_within(&key.plain(), value);
-                        Ok(())
-                    });
-                }
-            }
-            let value = scanner.take_value(2)?;
-            object.set(&key, value);
-            Ok(())
-        })?;
-        object.set_whole(Value(&text[from..scanner.at]));
+        let mut object = O::default();
+        scanner.fill(1, &mut object)?;
         found.push(object);
     }
     Ok(found)
 }
 
-/// Declares what a parser reads of an object: its fields, and the names they have in JSON; then, if wanted, those of one
-/// object within it. A missing one is null.
+/// Declares what a parser reads of an object: its fields, and the names they have in JSON; then the objects in it of
+/// which it reads fields, too, so that the text is read once. What is missing is null.
 macro_rules! object {
     ($(#[$meta:meta])* $visible:vis struct $object:ident {
         $($field:ident: $name:literal,)*
-        $(; $within:literal: $($inner:ident: $inner_name:literal,)*)?
+        $(; $($inner:ident: $inner_name:literal => $inner_type:ident,)*)?
     }) => {
         $(#[$meta])*
-        #[derive(Debug)]
+        #[derive(Clone, Copy, Debug)]
         $visible struct $object<'a> {
-            $($field: crate::transcript::json::Value<'a>,)*
-            $($($inner: crate::transcript::json::Value<'a>,)*)?
-            /// All of it, for what is seldom asked for.
-            #[allow(dead_code, reason = "not every tool's lines have such")]
-            whole: crate::transcript::json::Value<'a>,
+            $($field: $crate::transcript::json::Value<'a>,)*
+            $($($inner: $inner_type<'a>,)*)?
+            /// All of it, for what is seldom asked for; null if it is no object.
+            #[allow(dead_code, reason = "not of every object")]
+            whole: $crate::transcript::json::Value<'a>,
         }
 
         impl Default for $object<'_> {
             fn default() -> Self {
-                Self {
-                    $($field: crate::transcript::json::Value::NULL,)*
-                    $($($inner: crate::transcript::json::Value::NULL,)*)?
-                    whole: crate::transcript::json::Value::NULL,
-                }
+                let null = $crate::transcript::json::Value::NULL;
+                Self { $($field: null,)* $($($inner: $inner_type::default(),)*)? whole: null }
             }
         }
 
-        impl<'a> crate::transcript::json::Members<'a> for $object<'a> {
-            fn set_whole(&mut self, whole: crate::transcript::json::Value<'a>) {
+        impl<'a> $crate::transcript::json::Members<'a> for $object<'a> {
+            fn member(
+                &mut self,
+                key: &[u8],
+                scanner: &mut $crate::transcript::json::Scanner<'a>,
+                depth: u32,
+            ) -> $crate::transcript::json::Checked {
+                $(if key == $name.as_bytes() {
+                    self.$field = scanner.take_value(depth + 1)?;
+                    return Ok(());
+                })*
+                $($(if key == $inner_name.as_bytes() {
+                    self.$inner = $inner_type::default();
+                    return scanner.fill(depth + 1, &mut self.$inner);
+                })*)?
+                scanner.value(depth + 1)
+            }
+
+            fn set_whole(&mut self, whole: $crate::transcript::json::Value<'a>) {
                 self.whole = whole;
             }
-
-            fn set(&mut self, key: &[u8], value: crate::transcript::json::Value<'a>) {
-                $(if key == $name.as_bytes() {
-                    self.$field = value;
-                    return;
-                })*
-            }
-            $(
-                const WITHIN: &'static str = $within;
-
-                fn reset_within(&mut self) {
-                    $(self.$inner = crate::transcript::json::Value::NULL;)*
-                }
-
-                fn set_within(&mut self, key: &[u8], value: crate::transcript::json::Value<'a>) {
-                    $(if key == $inner_name.as_bytes() {
-                        self.$inner = value;
-                        return;
-                    })*
-                }
-            )?
         }
     };
 }
@@ -278,11 +254,12 @@ macro_rules! object {
 pub(super) use object;
 
 /// That something is JSON, or why it is refused.
-type Checked = Result<(), RejectReason>;
+pub(super) type Checked = Result<(), RejectReason>;
 
 const NOT_JSON: RejectReason = RejectReason::NotJson;
 
-struct Scanner<'a> {
+/// Reads a text from its beginning to its end.
+pub(super) struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
 }
@@ -291,7 +268,8 @@ impl<'a> Scanner<'a> {
     /// The next byte that is not white space; `None` at the end.
     fn peek(&mut self) -> Option<u8> {
         while let Some(&byte) = self.bytes.get(self.at) {
-            if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+            // Nearly always at once.
+            if byte > b' ' || !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
                 return Some(byte);
             }
             self.at += 1;
@@ -309,7 +287,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes a value of any kind, which lies this deep.
-    fn value(&mut self, depth: u32) -> Checked {
+    pub(super) fn value(&mut self, depth: u32) -> Checked {
         match self.peek().ok_or(NOT_JSON)? {
             b'"' => self.string().map(drop),
             b'{' => self.each_member(depth, |scanner, _| scanner.value(depth + 1)),
@@ -320,6 +298,17 @@ impl<'a> Scanner<'a> {
             b'-' | b'0'..=b'9' => self.number(),
             _ => Err(NOT_JSON),
         }
+    }
+
+    /// Passes a value and, if it is an object, gives it what is in it.
+    pub(super) fn fill<O: Members<'a>>(&mut self, depth: u32, object: &mut O) -> Checked {
+        if self.peek() != Some(b'{') {
+            return self.value(depth);
+        }
+        let from = self.at;
+        self.each_member(depth, |scanner, key| object.member(&key.plain(), scanner, depth))?;
+        object.set_whole(Value(&self.bytes[from..self.at]));
+        Ok(())
     }
 
     /// Passes an object; returns the fields of these names, the last one of each.
@@ -334,7 +323,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes a value, and returns it.
-    fn take_value(&mut self, depth: u32) -> Result<Value<'a>, RejectReason> {
+    pub(super) fn take_value(&mut self, depth: u32) -> Result<Value<'a>, RejectReason> {
         self.peek();
         let from = self.at;
         self.value(depth)?;

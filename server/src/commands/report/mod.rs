@@ -8,6 +8,7 @@ mod read;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -220,13 +221,15 @@ pub struct Question<'a> {
 /// not be read.
 pub fn report(question: Question<'_>, roots: &[Root], data_dir: Option<&Path>) -> Report {
     let Question { kind, scope, prices, zone, now, filter } = question;
-    let reading = read_all(roots, data_dir);
-    let ingest = reading.ingest(roots, scope);
+    // Never taken apart: the process ends with the report, and whoever waits for it would wait for that, too.
+    let reading = ManuallyDrop::new(read_all(roots, data_dir));
+    let responses: Vec<_> = reading.ledger.responses(scope).collect();
+    let ingest = reading.ingest(roots, scope, &responses);
     for unreadable in &ingest.unreadable {
         eprintln!("cannot read {}: {}", unreadable.path, unreadable.error);
     }
     let retention = if kind == ReportKind::Audit { retention::of(roots) } else { Retention::default() };
     let basis =
         Basis { sessions: &reading.sessions, ingest: &ingest, prices, zone, now, filter, retention: &retention };
-    Report::new(kind, basis, reading.ledger.responses(scope).map(Response::from))
+    Report::new(kind, basis, responses.into_iter().map(Response::from))
 }

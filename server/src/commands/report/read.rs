@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashboard_core::history::{Ingest, Sessions};
 use dashboard_core::ledger::{Ledger, Scope};
-use dashboard_core::record::Record;
+use dashboard_core::record::{Record, UsageRecord};
 
 use crate::source::SourceMessage;
 use crate::source::files::Unreadable;
@@ -29,12 +29,12 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// What was read and what became of it, for a report on `roots`.
-    pub fn ingest(&self, roots: &[Root], scope: Scope) -> Ingest {
+    /// What was read and what became of it, for a report on `roots`; `responses` are those in scope.
+    pub fn ingest(&self, roots: &[Root], scope: Scope, responses: &[&UsageRecord]) -> Ingest {
         Ingest {
             unreadable: self.unreadable.iter().map(Into::into).collect(),
             roots: roots.iter().map(|root| root.dir.display().to_string()).collect(),
-            ..Ingest::of(&self.ledger, scope)
+            ..Ingest::of(&self.ledger, scope, responses.iter().map(|response| response.tool))
         }
     }
 
