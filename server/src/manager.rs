@@ -26,7 +26,7 @@ use crate::http::{self, Access, App};
 use crate::hub::Hub;
 use crate::prices::Prices;
 use crate::source::roots::Root;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Written};
 
 /// Messages of a source that wait for the engine; when there are more, reading waits.
 const SOURCE_QUEUE: usize = 256;
@@ -219,7 +219,9 @@ impl DashboardManager {
         self.parts.shutdown().await;
         if let Some(store) = self.store {
             // Joining fails only if the runtime is being torn down.
-            let _ = tokio::task::spawn_blocking(|| store.close()).await;
+            if let Ok(Written { transactions, rows }) = tokio::task::spawn_blocking(|| store.close()).await {
+                tracing::info!(transactions, rows, "history is written");
+            }
         }
     }
 }

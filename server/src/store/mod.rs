@@ -130,7 +130,16 @@ impl Lock {
 #[derive(Debug)]
 pub struct Store {
     inlet: StoreInlet,
-    writer: JoinHandle<()>,
+    writer: JoinHandle<Written>,
+}
+
+/// How much was written, all told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Committed transactions.
+    pub transactions: u64,
+    /// Rows inserted, updated or deleted in them.
+    pub rows: u64,
 }
 
 impl Store {
@@ -155,12 +164,13 @@ impl Store {
         self.inlet.clone()
     }
 
-    /// Waits until everything sent has been written; all inlets must have been dropped.
-    pub fn close(self) {
+    /// Waits until everything sent has been written, and tells how much that was; all inlets must have been dropped.
+    pub fn close(self) -> Written {
         drop(self.inlet);
-        if self.writer.join().is_err() {
+        self.writer.join().unwrap_or_else(|_| {
             tracing::error!("the store's writer ended abnormally");
-        }
+            Written::default()
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use dashboard_core::event::HealthStatus;
 use dashboard_core::ledger::{Ledger, Scope};
@@ -215,9 +215,9 @@ impl Dashboard {
         Self { engine, transcripts, store }
     }
 
-    fn stop(self) {
+    fn stop(self) -> Written {
         drop(self.transcripts);
-        self.store.close();
+        self.store.close()
     }
 }
 
@@ -521,4 +521,33 @@ fn a_store_that_cannot_be_written_says_so_and_catches_up() {
     world.do_step(&Step::Restart);
     let after = world.dashboard.as_ref().unwrap().engine.figures(Scope::All);
     assert_eq!((after.usage, after.responses), (before.usage, 4));
+}
+
+/// Counted, so that no noise can fail it.
+#[test]
+fn an_append_is_one_transaction_of_few_rows_and_a_restart_is_none() {
+    let mut world = World::new();
+    let lines: String = (0..500).map(|id| line(id, 7, false) + "\n").collect();
+    for (file, name) in NAMES.iter().enumerate() {
+        world.do_step(&Step::Append(file, lines.clone()));
+        // As old as most files are: what has just changed may change again within a tick of the file system's clock.
+        let open = OpenOptions::new().append(true).open(world.home.path().join("claude").join(name)).unwrap();
+        open.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
+    }
+    world.do_step(&Step::Look);
+    let Written { transactions, rows } = world.dashboard.take().unwrap().stop();
+    // A claim for each, and little besides. How many transactions depends on how fast they come.
+    assert!((1..=NAMES.len() as u64).contains(&transactions), "{transactions}");
+    assert!((2_000..2_100).contains(&rows), "{rows}");
+
+    let restart = |world: &mut World, step: Option<Step>| {
+        world.dashboard = Some(Dashboard::start(world.home.path()));
+        step.iter().for_each(|step| world.do_step(step));
+        world.do_step(&Step::Look);
+        world.dashboard.take().unwrap().stop()
+    };
+    assert_eq!(restart(&mut world, None), Written::default());
+    let appended = restart(&mut world, Some(Step::Append(0, line(1_000, 7, false) + "\n")));
+    assert_eq!(appended.transactions, 1);
+    assert!((2..=8).contains(&appended.rows), "{appended:?}");
 }

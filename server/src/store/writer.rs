@@ -24,7 +24,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
 use super::codes::Code;
-use super::{Lock, StoreError, ToWriter, Wanted, schema, set_aside};
+use super::{Lock, StoreError, ToWriter, Wanted, Written, schema, set_aside};
 use crate::clock;
 use crate::health::{DashboardHealth, Part};
 use crate::source::SourceMessage;
@@ -49,7 +49,7 @@ pub(super) fn spawn(
     keep_since: Option<Timestamp>,
     wanted: Arc<Mutex<Wanted>>,
     health: DashboardHealth,
-) -> Result<(SyncSender<ToWriter>, JoinHandle<()>), StoreError> {
+) -> Result<(SyncSender<ToWriter>, JoinHandle<Written>), StoreError> {
     let mut note = None;
     let connection = match schema::open(&database) {
         Err(StoreError::Database { error, .. }) if is_damage(&error) => {
@@ -74,6 +74,7 @@ pub(super) fn spawn(
         trouble: None,
         note,
         reported: None,
+        written: Written::default(),
         health,
     };
     writer.report();
@@ -165,6 +166,7 @@ struct Writer {
     /// What a person should know for as long as we run.
     note: Option<String>,
     reported: Option<Instant>,
+    written: Written,
     health: DashboardHealth,
 }
 
@@ -185,7 +187,7 @@ fn weight(message: &ToWriter) -> usize {
 }
 
 impl Writer {
-    fn run(mut self, messages: &Receiver<ToWriter>) {
+    fn run(mut self, messages: &Receiver<ToWriter>) -> Written {
         loop {
             match messages.recv_timeout(RETRY) {
                 Ok(first) => self.take(batch(first, messages)),
@@ -195,6 +197,7 @@ impl Writer {
         }
         // What is in the log goes into the database proper; if it does not, the next start does it.
         let _ = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)");
+        self.written
     }
 
     fn take(&mut self, batch: Vec<ToWriter>) {
@@ -299,6 +302,7 @@ impl Writer {
         if batch.is_empty() {
             return Ok(());
         }
+        let changes = self.connection.total_changes();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut rows = Rows { transaction: &transaction, names: &mut self.names, files: &mut self.files };
         let mut caught_up = Vec::new();
@@ -323,6 +327,8 @@ impl Writer {
             }
         }
         transaction.commit()?;
+        self.written.transactions += 1;
+        self.written.rows += self.connection.total_changes() - changes;
         caught_up.into_iter().for_each(|file| self.behind.remove(file));
         Ok(())
     }
