@@ -6,7 +6,7 @@ use dashboard_core::record::Rejection;
 use leptos::prelude::*;
 
 use super::{Page, Section};
-use crate::panels::figures;
+use crate::panels::{figures, part_name};
 use crate::ui::{Figure, LevelIcon, calc, dynamic, metric};
 
 /// The page at `/health-report`.
@@ -27,7 +27,7 @@ pub(crate) fn HealthReportPage() -> impl IntoView {
         let level = part.status.level();
         view! {
             <tr data-level=level.as_str()>
-                <th scope="row">{name.clone()}</th>
+                <th scope="row">{part_name(name)}</th>
                 <td><span class="verdict"><LevelIcon level />{part.status.as_str()}</span></td>
                 <td class="wrap">{part.message.clone()}</td>
             </tr>

@@ -21,8 +21,8 @@ pub(crate) fn HealthPanel() -> impl IntoView {
         view! {
             <li data-level=level.as_str()>
                 <LevelIcon level />
-                <b>{name.clone()}</b>
-                {part.message.clone()}
+                <b>{part_name(name)}</b>
+                <span class="clip" title=part.message.clone()>{part.message.clone()}</span>
             </li>
         }
     };
@@ -39,6 +39,15 @@ pub(crate) fn HealthPanel() -> impl IntoView {
     .into_any()
 }
 
+/// A part's name for people: `quota_tracker` is "Quota tracker".
+pub(crate) fn part_name(name: &str) -> String {
+    if name == "websocket" {
+        return "WebSocket".to_owned();
+    }
+    let mut letters = name.chars().map(|letter| if letter == '_' { ' ' } else { letter });
+    letters.next().into_iter().map(|first| first.to_ascii_uppercase()).chain(letters).collect()
+}
+
 /// What was read and what became of it. Refused lines lead to their list.
 fn audit() -> AnyView {
     let href = expect_context::<Site>().href("/health-report");
@@ -52,7 +61,7 @@ fn audit() -> AnyView {
     };
     view! {
         <dl class="audit">
-            <div><dt>"pages"</dt><dd>{metric("clients", clients.signal())}</dd></div>
+            <div><dt>{clients.pick(|figure| if figure.raw == "1" { "page" } else { "pages" })}</dt><dd>{metric("clients", clients.signal())}</dd></div>
             <div><dt>"lines"</dt><dd>{metric("ingest.lines", count(|i| i.lines))}</dd></div>
             <div><dt>"responses"</dt><dd>{metric("ingest.responses", count(|i| i.responses))}</dd></div>
             <div><dt>"rejected"</dt><dd>{rejected}</dd></div>

@@ -31,7 +31,7 @@ pub(crate) use context::ContextPanel;
 pub(crate) use cost::CostPanel;
 pub(crate) use demo::{DemoBanner, DemoPanel};
 pub(crate) use events::EventsPanel;
-pub(crate) use health::HealthPanel;
+pub(crate) use health::{HealthPanel, part_name};
 pub(crate) use quota::QuotaPanel;
 pub(crate) use sessions::SessionsPanel;
 pub(crate) use tokens::TokensPanel;

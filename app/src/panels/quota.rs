@@ -257,7 +257,9 @@ fn shares(used_by: &[QuotaShare], known: &mut Vec<String>) -> Vec<Share> {
             }
         };
         part(share.project.clone(), share.own_percent, false);
-        part(format!("{} subagents", share.project), share.agents_percent, true);
+        let subagents =
+            if share.own_percent > 0.0 { "its subagents".to_owned() } else { format!("{} subagents", share.project) };
+        part(subagents, share.agents_percent, true);
     }
     parts
 }
@@ -480,7 +482,7 @@ mod tests {
         let mut seen = Vec::new();
         let before = shares(&[share("a", 60.0, 20.0), share("b", 20.0, 0.0)], &mut seen);
         let drawn: Vec<_> = before.iter().map(|p| (p.label.as_str(), p.series, p.striped)).collect();
-        assert_eq!(drawn, [("a", 1, false), ("a subagents", 1, true), ("b", 2, false)]);
+        assert_eq!(drawn, [("a", 1, false), ("its subagents", 1, true), ("b", 2, false)]);
         let after = shares(&[share("b", 70.0, 0.0), share("a", 30.0, 0.0)], &mut seen);
         assert_eq!(after.iter().map(|p| p.series).collect::<Vec<_>>(), [2, 1]);
     }

@@ -285,7 +285,8 @@ fn foot(totals: Derived<Totals>, active: RwSignal<bool>) -> AnyView {
         <tbody class="total" hidden=calc(move || !active.get() || totals.with(|t| t.active.raw == "0"))>
             <tr>
                 <th scope="row" colspan="2">
-                    "Total of "{totals.pick(|t| t.active.text.clone())}" sessions"
+                    "Total of "{totals.pick(|t| t.active.text.clone())}
+                    {totals.pick(|t| if t.active.raw == "1" { " session" } else { " sessions" })}
                 </th>
                 <td class="c-model"></td>
                 <td class="c-context"></td>

@@ -244,7 +244,7 @@ pub(crate) fn blank_grid(steps: u32) -> Vec<Tick> {
 }
 
 /// Labels of a time axis: the inner ones are dropped where they would touch an end's. Every second
-/// one is `minor`, for plots with room for half of them.
+/// one is `minor`, and one close to the end, for plots with room for half of them.
 pub(crate) fn time_labels(
     scale: &Scale,
     ticks: &[i64],
@@ -263,7 +263,7 @@ pub(crate) fn time_labels(
         if percent + room_percent <= end && percent >= reach {
             let class = match i {
                 0 if percent < room_percent / 2.0 => "first",
-                i if i % 2 == 1 => "minor",
+                i if i % 2 == 1 || percent + 2.0 * room_percent > end => "minor",
                 _ => "",
             };
             kept.push(Tick { percent, label: label(at), class });

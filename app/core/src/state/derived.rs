@@ -213,7 +213,7 @@ impl QuotaWindow {
     /// How the use compares, in a few words.
     pub fn verdict(&self, now: Timestamp) -> String {
         match (self.now.percent, self.pace(now)) {
-            _ if self.now.blocked => "requests are refused".to_owned(),
+            _ if self.now.blocked => "blocked".to_owned(),
             (None, _) => "limit unknown".to_owned(),
             (Some(_), None) => "no window open".to_owned(),
             (Some(_), Some((_, pace))) if pace < 0.95 => "under pace".to_owned(),
@@ -510,6 +510,6 @@ mod tests {
         quota.now.percent = None;
         assert_eq!(quota.verdict(at(150)), "limit unknown");
         quota.now.blocked = true;
-        assert_eq!(quota.verdict(at(150)), "requests are refused");
+        assert_eq!(quota.verdict(at(150)), "blocked");
     }
 }
