@@ -50,9 +50,9 @@ fn cost_of(line: impl Fn(u64) -> String) -> AllocationInfo {
 fn a_line_without_usage_costs_one_allocation_whatever_its_length() {
     let (short, long) = (cost_of(|_| prompt(70)), cost_of(|_| prompt(70_000)));
     assert!(short.count_total <= LINES + 20, "{short:?}");
-    // Only a line cut by the end of a chunk is copied, and grows as it comes.
-    let chunks = long.bytes_total / (256 << 10);
-    assert!(long.count_total <= LINES + 20 + 4 * chunks.max(LINES), "{long:?}");
+    // Only a line cut by the end of a chunk is copied, in two steps.
+    let chunks = LINES * prompt(70_000).len() as u64 / (256 << 10) + 1;
+    assert!(long.count_total <= LINES + 20 + 2 * chunks, "{long:?}");
 }
 
 #[test]
