@@ -39,7 +39,8 @@ wasm   := -p dashboard-core -p app -p frontend --target wasm32-unknown-unknown
 
 sources = $(shell find $(1) -type f -not -name '.*')
 manifests    := Cargo.toml Cargo.lock rust-toolchain.toml $(wildcard */Cargo.toml */*/Cargo.toml)
-page_sources := Makefile package-lock.json $(manifests) .cargo/config.toml $(call sources,app frontend style public)
+page_sources := Makefile package-lock.json $(manifests) .cargo/config.toml \
+	$(filter-out app/tests/% app/core/tests/%,$(call sources,app frontend style public))
 
 .PHONY: help
 help: ## Show this list
