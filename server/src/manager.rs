@@ -162,7 +162,7 @@ impl DashboardManager {
                 store = history.map_or(Ok(None), |history| history.open(&health))?;
                 let config = TrackerConfig { mode: Mode::Live, zone, plan };
                 let trackers = Box::new(Trackers::new(config, prices));
-                parts.spawn(crate::source::run(roots, records, store.as_ref().map(Store::inlet), health.clone()));
+                parts.spawn(crate::source::run(roots, records, store.as_ref().map(Store::sender), health.clone()));
                 (Feed::Live { trackers, state: None }, Clock::Wall, Mode::Live)
             }
             Source::Simulation { scenario, seed, speed } => {

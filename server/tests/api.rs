@@ -14,7 +14,7 @@ use dashboard_core::time::{Timestamp, ZoneOffsets};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use server::commands::report::{Question, report};
-use server::source::roots::{self, Given, Surroundings};
+use server::source::roots::{self, ConfiguredRoots, Environment};
 use support::{TestDashboard, soon};
 
 async fn get(dashboard: &TestDashboard, path: &str) -> Response {
@@ -75,7 +75,7 @@ async fn the_api_says_what_the_command_line_says_and_follows_what_is_written() {
     write(home.path());
     let dashboard = TestDashboard::live(home.path()).await;
     ready(&dashboard).await;
-    let roots = roots::find(&Given::new(&[home.path().to_owned()], None), &Surroundings::default());
+    let roots = roots::find(&ConfiguredRoots::new(&[home.path().to_owned()], None), &Environment::default());
     let expected = |kind| {
         let now = Timestamp::parse("2026-09-21T00:00:00Z").unwrap();
         let question = Question {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use server::manager::{History, Source};
-use server::source::roots::{self, Given, Surroundings};
+use server::source::roots::{self, ConfiguredRoots, Environment};
 use support::{TestDashboard, soon};
 
 const SECRET: &str = "a word of the conversation";
@@ -67,7 +67,7 @@ async fn records(address: &str, count: u64) -> Value {
 }
 
 async fn live(home: &Path) -> TestDashboard {
-    let roots = roots::find(&Given::new(&[home.join("claude")], None), &Surroundings::default());
+    let roots = roots::find(&ConfiguredRoots::new(&[home.join("claude")], None), &Environment::default());
     let history = Some(History { dir: home.join("data"), keep_since: None });
     TestDashboard::start(Source::Live { roots, plan: None, history }, None).await
 }

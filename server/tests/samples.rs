@@ -16,10 +16,10 @@ use dashboard_core::report::{Filter, ReportKind};
 use dashboard_core::time::{Timestamp, ZoneOffsets};
 use serde_json::{Value, json};
 use server::commands::report::{Question, report};
-use server::source::roots::{self, Given, Surroundings};
+use server::source::roots::{self, ConfiguredRoots, Environment};
 
 fn of(dir: &Path, kind: ReportKind, now: Timestamp) -> Value {
-    let roots = roots::find(&Given::new(&[dir.to_owned()], None), &Surroundings::default());
+    let roots = roots::find(&ConfiguredRoots::new(&[dir.to_owned()], None), &Environment::default());
     let filter = Filter { tool: Some(Tool::ClaudeCode), ..Filter::default() };
     let question = Question {
         kind,
@@ -34,8 +34,8 @@ fn of(dir: &Path, kind: ReportKind, now: Timestamp) -> Value {
 
 /// The same of Codex's files alone.
 fn of_codex(home: &Path, kind: ReportKind, now: Timestamp) -> Value {
-    let given = Given::new(&[home.join("no-claude-here")], Some(home));
-    let roots = roots::find(&given, &Surroundings::default());
+    let given = ConfiguredRoots::new(&[home.join("no-claude-here")], Some(home));
+    let roots = roots::find(&given, &Environment::default());
     let question = Question {
         kind,
         scope: Scope::OnDisk,

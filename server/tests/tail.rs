@@ -11,7 +11,7 @@ use dashboard_core::record::{FileCounts, Presence, Record};
 use dashboard_core::units::TokenUsage;
 use server::commands::report;
 use server::health::DashboardHealth;
-use server::source::roots::{self, Given, Root, Surroundings};
+use server::source::roots::{self, ConfiguredRoots, Root, Environment};
 use server::source::{self, SourceMessage};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -124,7 +124,7 @@ impl Follower {
 }
 
 fn roots_of(dir: &Path) -> Vec<Root> {
-    roots::find(&Given::new(&[dir.to_owned()], Some(&dir.join("codex"))), &Surroundings::default())
+    roots::find(&ConfiguredRoots::new(&[dir.to_owned()], Some(&dir.join("codex"))), &Environment::default())
 }
 
 fn fresh(dir: &Path) -> Figures {

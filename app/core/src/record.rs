@@ -298,12 +298,12 @@ pub struct Activity {
     /// When.
     pub at: Timestamp,
     /// What it was.
-    pub what: Deed,
+    pub what: ActivityKind,
 }
 
 /// What a session did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum ActivityKind {
     /// The user, or something in their place, asked for something.
     TurnStarted,
     /// The assistant was done with it, or was stopped.

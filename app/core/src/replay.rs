@@ -23,14 +23,14 @@ pub struct SessionRecord {
     pub at: Option<Timestamp>,
     /// What it was.
     #[serde(flatten)]
-    pub what: Happening,
+    pub what: RecordKind,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub enum Happening {
+pub enum RecordKind {
     /// The user, or something in their place, asked for something, and the assistant worked on it.
     Turn {
         /// When it was said to be over; else the last sign of the main chain before the next turn. Null if it may still
@@ -101,7 +101,7 @@ pub enum Happening {
     },
 }
 
-impl Happening {
+impl RecordKind {
     /// What comes first of things that happened in the same millisecond.
     fn rank(&self) -> u8 {
         match self {
@@ -133,50 +133,50 @@ pub struct SessionRecords {
 
 /// Gathers a session's records, file by file.
 #[derive(Clone, Debug, Default)]
-pub struct Gathering {
+pub struct SessionRecordsBuilder {
     /// Each with what tells records of the same millisecond apart.
     records: Vec<(SessionRecord, Place)>,
     calls: BTreeMap<CallId, SessionRecord>,
 }
 
-impl Gathering {
+impl SessionRecordsBuilder {
     /// Takes a response: one that stands, by the ledger's word.
     pub fn response(&mut self, usage: &UsageRecord) {
         let UsageRecord { tool, agent, sidechain, message, model, at, usage, place, .. } = usage.clone();
-        let what = Happening::Response { message, agent, sidechain, model, usage };
+        let what = RecordKind::Response { message, agent, sidechain, model, usage };
         self.records.push((SessionRecord { tool, at, what }, place));
     }
 
     /// Takes a compaction.
     pub fn compaction(&mut self, tool: Tool, compaction: &Compaction) {
         let &Compaction { at, trigger, pre_tokens, post_tokens, .. } = compaction;
-        let what = Happening::Compaction { trigger, pre_tokens, post_tokens };
+        let what = RecordKind::Compaction { trigger, pre_tokens, post_tokens };
         self.records.push((SessionRecord { tool, at, what }, Place::default()));
     }
 
     /// Takes a statement on a limit.
     pub fn limit(&mut self, report: &RateLimitReport) {
         let &RateLimitReport { tool, at, window, used_percent, resets_at, rejected, .. } = report;
-        let what = Happening::Limit { window, used_percent, resets_at, rejected };
+        let what = RecordKind::Limit { window, used_percent, resets_at, rejected };
         self.records.push((SessionRecord { tool, at: Some(at), what }, Place::default()));
     }
 
     /// Takes a turn.
     pub fn turn(&mut self, tool: Tool, at: Timestamp, ended_at: Option<Timestamp>, worked_ms: Option<u64>) {
-        let what = Happening::Turn { ended_at, worked_ms };
+        let what = RecordKind::Turn { ended_at, worked_ms };
         self.records.push((SessionRecord { tool, at: Some(at), what }, Place::default()));
     }
 
     /// Takes what a file knows of a call: two may know of the same.
     pub fn call(&mut self, record: SessionRecord) {
-        let Happening::ToolCall { call, .. } = &record.what else { return };
+        let RecordKind::ToolCall { call, .. } = &record.what else { return };
         let Some(known) = self.calls.get_mut(call) else {
             self.calls.insert(*call, record);
             return;
         };
         // A file that knows of the beginning and the end says more than one that only has a copy of one of them.
         let said = |record: &SessionRecord| match &record.what {
-            Happening::ToolCall { name, ended_at, .. } => (name.is_some(), ended_at.is_some()),
+            RecordKind::ToolCall { name, ended_at, .. } => (name.is_some(), ended_at.is_some()),
             _ => (false, false),
         };
         if said(&record) > said(known) {
@@ -190,7 +190,7 @@ impl Gathering {
         self.records.sort_by_key(|(record, place)| (record.at.is_none(), record.at, record.what.rank(), *place));
         let mut records: Vec<SessionRecord> = self.records.into_iter().map(|(record, _)| record).collect();
         // Copies of one line in several files; that responses count once is the ledger's business.
-        records.dedup_by(|a, b| a == b && !matches!(a.what, Happening::Response { .. }));
+        records.dedup_by(|a, b| a == b && !matches!(a.what, RecordKind::Response { .. }));
         end_turns(&mut records);
         records
     }
@@ -204,16 +204,16 @@ fn end_turns(records: &mut [SessionRecord]) {
         let SessionRecord { at: Some(at), what, .. } = &records[index] else { break };
         let at = *at;
         match what {
-            Happening::Turn { .. } => {
+            RecordKind::Turn { .. } => {
                 if let Some(before) = open.replace(index)
-                    && let Happening::Turn { ended_at: ended_at @ None, .. } = &mut records[before].what
+                    && let RecordKind::Turn { ended_at: ended_at @ None, .. } = &mut records[before].what
                 {
                     *ended_at = last_sign.map(|sign: Timestamp| sign.min(at));
                 }
                 last_sign = None;
             }
-            Happening::Response { agent: None, sidechain: false, .. } => last_sign = last_sign.max(Some(at)),
-            Happening::ToolCall { agent: None, ended_at, .. } => last_sign = last_sign.max(Some(at)).max(*ended_at),
+            RecordKind::Response { agent: None, sidechain: false, .. } => last_sign = last_sign.max(Some(at)),
+            RecordKind::ToolCall { agent: None, ended_at, .. } => last_sign = last_sign.max(Some(at)).max(*ended_at),
             _ => {}
         }
     }
@@ -261,14 +261,14 @@ mod tests {
     fn call(number: u64, at: i64, name: Option<&str>, ended_at: Option<i64>) -> SessionRecord {
         let (call, name) = (CallId::from_number(number), name.map(ToolName::from));
         let ended_at = ended_at.map(ms);
-        let what = Happening::ToolCall { call, agent: None, name, ended_at, ok: None, result_bytes: None };
+        let what = RecordKind::ToolCall { call, agent: None, name, ended_at, ok: None, result_bytes: None };
         SessionRecord { tool: TOOL, at: Some(ms(at)), what }
     }
 
     /// Types, times and ends.
     fn outline(records: &[SessionRecord]) -> Vec<(u8, Option<i64>, Option<i64>)> {
-        let end = |what: &Happening| match what {
-            Happening::Turn { ended_at, .. } | Happening::ToolCall { ended_at, .. } => *ended_at,
+        let end = |what: &RecordKind| match what {
+            RecordKind::Turn { ended_at, .. } | RecordKind::ToolCall { ended_at, .. } => *ended_at,
             _ => None,
         };
         let ms = |at: Option<Timestamp>| at.map(Timestamp::unix_ms);
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_turn_ends_when_it_is_said_to_or_with_the_last_sign_before_the_next() {
-        let mut gathering = Gathering::default();
+        let mut gathering = SessionRecordsBuilder::default();
         gathering.response(&response(None, None));
         for (at, ended_at) in [(500, None), (300, Some(390)), (100, None), (200, None)] {
             gathering.turn(TOOL, ms(at), ended_at.map(ms), None);
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn what_several_files_say_counts_once_but_equal_responses_do_not() {
-        let mut gathering = Gathering::default();
+        let mut gathering = SessionRecordsBuilder::default();
         for _ in 0..2 {
             gathering.turn(TOOL, ms(1), None, Some(5));
             gathering.response(&response(Some(2), None));
@@ -316,7 +316,7 @@ mod tests {
         gathering.call(call(1, 3, Some("Bash"), None));
         let expected = [(0, Some(1), Some(2)), (2, Some(2), None), (2, Some(2), None), (3, Some(3), Some(4))];
         let mut records = gathering.in_order();
-        if let Happening::Turn { ended_at, .. } = &mut records[0].what {
+        if let RecordKind::Turn { ended_at, .. } = &mut records[0].what {
             // It is the last turn.
             assert_eq!(ended_at.replace(ms(2)), None);
         }
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn each_record_says_what_it_is() {
-        let mut gathering = Gathering::default();
+        let mut gathering = SessionRecordsBuilder::default();
         gathering.response(&response(Some(0), None));
         gathering.call(call(10, 1, Some("Bash"), None));
         let records = gathering.in_order();

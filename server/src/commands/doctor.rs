@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::cli;
 use crate::prices::Prices;
 use crate::source::files;
-use crate::source::roots::{self, Given, Surroundings};
+use crate::source::roots::{self, ConfiguredRoots, Environment};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,7 +67,7 @@ impl Finding {
 /// # Errors
 /// If the output cannot be written.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let mut findings = transcripts(&Given::new(&args.config_dir, args.codex_home.as_deref()));
+    let mut findings = transcripts(&ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref()));
     findings.push(port(args.port));
     findings.push(settings());
     findings.push(prices());
@@ -92,10 +92,10 @@ fn print(json: bool, status: HealthStatus, findings: &[Finding]) -> io::Result<(
 }
 
 /// One finding for each directory, and one for all of them.
-fn transcripts(given: &Given) -> Vec<Finding> {
+fn transcripts(given: &ConfiguredRoots) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut total = 0;
-    for root in roots::find(given, &Surroundings::of_process()) {
+    for root in roots::find(given, &Environment::of_process()) {
         let name = format!("{}, {}", root.tool.title(), root.dir.display());
         if !root.has_transcripts() {
             findings.push(Finding::new(&name, HealthStatus::Healthy, "no transcripts; watched in case some appear"));

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::http::Access;
 use crate::manager::{DashboardManager, History, Settings, Source};
 use crate::prices::Prices;
-use crate::source::roots::{self, Given, Surroundings};
+use crate::source::roots::{self, ConfiguredRoots, Environment};
 use crate::store;
 use crate::text::Style;
 use crate::zone::Zone;
@@ -56,8 +56,8 @@ fn settings(args: &StartArgs) -> anyhow::Result<Settings> {
     let source = if args.simulation {
         Source::Simulation { scenario: args.scenario, seed: args.seed, speed: args.speed }
     } else {
-        let given = Given::new(&args.config_dir, args.codex_home.as_deref());
-        let roots = roots::find(&given, &Surroundings::of_process());
+        let given = ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref());
+        let roots = roots::find(&given, &Environment::of_process());
         Source::Live { roots, plan: args.plan, history: history(args) }
     };
     Ok(Settings { access, zone, prices, source })

@@ -14,7 +14,7 @@ pub const CHUNK: usize = 256 << 10;
 
 /// A transcript file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Found {
+pub struct TranscriptFile {
     /// Whose it is.
     pub tool: Tool,
     /// What it is called in claims and reports: unique among all roots.
@@ -27,7 +27,7 @@ pub struct Found {
     pub path: PathBuf,
 }
 
-impl Found {
+impl TranscriptFile {
     /// The file called `name` below `root`, there or not.
     pub fn new(root: &Root, name: String) -> Self {
         let path = root.dir.join(&name);
@@ -60,16 +60,16 @@ impl Unreadable {
 /// The transcripts below a root: regular files named `*.jsonl` at any depth of its directories for them, in no
 /// particular order.
 /// Links are not followed. A missing directory is empty; what cannot be read goes to `unreadable`.
-pub fn transcripts(root: &Root, unreadable: &mut Vec<Unreadable>) -> Vec<Found> {
+pub fn transcripts(root: &Root, unreadable: &mut Vec<Unreadable>) -> Vec<TranscriptFile> {
     root.transcript_dirs().flat_map(|dir| walk(root, WalkDir::new(dir), unreadable)).collect()
 }
 
 /// The same, for a file or directory within one of these.
-pub fn transcripts_at(root: &Root, path: &Path, unreadable: &mut Vec<Unreadable>) -> Vec<Found> {
+pub fn transcripts_at(root: &Root, path: &Path, unreadable: &mut Vec<Unreadable>) -> Vec<TranscriptFile> {
     walk(root, WalkDir::new(path).follow_root_links(false), unreadable)
 }
 
-fn walk(root: &Root, walk: WalkDir, unreadable: &mut Vec<Unreadable>) -> Vec<Found> {
+fn walk(root: &Root, walk: WalkDir, unreadable: &mut Vec<Unreadable>) -> Vec<TranscriptFile> {
     let mut found = Vec::new();
     for entry in walk {
         match entry {
@@ -92,14 +92,14 @@ fn walk(root: &Root, walk: WalkDir, unreadable: &mut Vec<Unreadable>) -> Vec<Fou
 }
 
 /// What the file at `path` is called, if its name is that of a transcript below `root`.
-pub fn as_transcript(root: &Root, path: &Path) -> Option<Found> {
+pub fn as_transcript(root: &Root, path: &Path) -> Option<TranscriptFile> {
     let below = path.strip_prefix(&root.dir).ok()?;
     let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
     let is_among_them = parts.len() > 1 && root.adapter().transcript_dirs().contains(&&*parts[0]);
     let is_transcript = is_among_them && below.to_string_lossy().ends_with(".jsonl");
     is_transcript.then(|| {
         let name = parts.join("/");
-        Found::new(root, name)
+        TranscriptFile::new(root, name)
     })
 }
 

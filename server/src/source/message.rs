@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dashboard_core::event::HealthError;
 use dashboard_core::record::{Presence, Record, Rejection};
 
-use super::files::Found;
+use super::files::TranscriptFile;
 use super::tail::FileState;
 
 /// One message.
@@ -17,7 +17,7 @@ pub enum SourceMessage {
     /// More of a file was read.
     Read {
         /// The file.
-        file: Arc<Found>,
+        file: Arc<TranscriptFile>,
         /// What its lines say, in their order.
         records: Vec<Record>,
         /// The lines refused.
@@ -28,12 +28,12 @@ pub enum SourceMessage {
     /// The file was truncated or rewritten: what it said is withdrawn, and it is read anew.
     Retract {
         /// The file.
-        file: Arc<Found>,
+        file: Arc<TranscriptFile>,
     },
     /// The file was deleted: what it said stays.
     Archive {
         /// The file.
-        file: Arc<Found>,
+        file: Arc<TranscriptFile>,
     },
     /// The running sessions, all of them, whenever anything about them changed.
     Presence(Vec<Presence>),

@@ -32,13 +32,13 @@ use tokio::sync::mpsc;
 
 use self::presence::Running;
 use self::roots::Root;
-use self::tail::{Outlet, OutletGone};
+use self::tail::{RecordSink, SinkClosed};
 use self::transcripts::Transcripts;
 use self::wakeup::{Changes, Wakeup};
 use self::watches::{Watches, Watching};
 use crate::clock;
 use crate::health::{DashboardHealth, Part};
-use crate::store::{StoreInlet, Stored, Wanted};
+use crate::store::{StoreSender, StoredFile, RepeatRequests};
 
 /// How often files that changed lately are looked at, and directories that are not there yet.
 const LOOK: Duration = Duration::from_secs(2);
@@ -52,7 +52,7 @@ const LOOKS_PER_WALK_UNTOLD: u32 = 5;
 pub async fn run(
     roots: Vec<Root>,
     messages: mpsc::Sender<SourceMessage>,
-    store: Option<StoreInlet>,
+    store: Option<StoreSender>,
     health: DashboardHealth,
 ) {
     let wakeup = Arc::new(Wakeup::default());
@@ -69,15 +69,15 @@ pub async fn run(
 /// To the engine and, if there is one, the store. The store first: what a page shows is on its way to the disk.
 struct Recipients {
     engine: mpsc::Sender<SourceMessage>,
-    store: Option<StoreInlet>,
+    store: Option<StoreSender>,
 }
 
-impl Outlet for Recipients {
-    fn send(&self, message: SourceMessage) -> Result<(), OutletGone> {
+impl RecordSink for Recipients {
+    fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
         if let Some(store) = &self.store {
             store.send(&message);
         }
-        self.engine.blocking_send(message).map_err(|_| OutletGone)
+        self.engine.blocking_send(message).map_err(|_| SinkClosed)
     }
 
     fn wants_activity(&self) -> bool {
@@ -97,7 +97,7 @@ impl Drop for StopOnDrop {
 struct Source {
     roots: Vec<Root>,
     messages: mpsc::Sender<SourceMessage>,
-    store: Option<StoreInlet>,
+    store: Option<StoreSender>,
     health: DashboardHealth,
     wakeup: Arc<Wakeup>,
     watches: Watches,
@@ -111,7 +111,7 @@ impl Source {
     fn new(
         roots: Vec<Root>,
         messages: mpsc::Sender<SourceMessage>,
-        store: Option<StoreInlet>,
+        store: Option<StoreSender>,
         health: DashboardHealth,
         wakeup: Arc<Wakeup>,
     ) -> Self {
@@ -131,10 +131,10 @@ impl Source {
 
     fn run(mut self) {
         // There is nobody left to tell, or nobody wants to know: either way it is over.
-        let (Ok(()) | Err(OutletGone)) = self.read();
+        let (Ok(()) | Err(SinkClosed)) = self.read();
     }
 
-    fn read(&mut self) -> Result<(), OutletGone> {
+    fn read(&mut self) -> Result<(), SinkClosed> {
         self.health.report(Part::Transcripts, HealthStatus::Degraded, "reading history");
         // Watched before looked at, so that nothing falls between.
         let mut refused = self.watch().1;
@@ -182,11 +182,11 @@ impl Source {
     }
 
     /// Tells the engine what the store holds, and goes on reading from there.
-    fn recall(&mut self) -> Result<(), OutletGone> {
+    fn recall(&mut self) -> Result<(), SinkClosed> {
         let Some(store) = self.store.clone() else { return Ok(()) };
-        let tell = |message| self.messages.blocking_send(message).map_err(|_| OutletGone);
+        let tell = |message| self.messages.blocking_send(message).map_err(|_| SinkClosed);
         let transcripts = &mut self.transcripts;
-        store.load(&self.roots, |Stored { found, state, archived, records, rejections }| {
+        store.load(&self.roots, |StoredFile { found, state, archived, records, rejections }| {
             let file = Arc::new(found);
             transcripts.resume(Arc::clone(&file), state.clone(), archived);
             tell(SourceMessage::Read { file: Arc::clone(&file), records, rejections, state: Box::new(state) })?;
@@ -195,9 +195,9 @@ impl Source {
     }
 
     /// Gives the store once more what it could not keep when it came.
-    fn repeat_for_store(&mut self) -> Result<(), OutletGone> {
+    fn repeat_for_store(&mut self) -> Result<(), SinkClosed> {
         let Some(store) = self.store.clone() else { return Ok(()) };
-        let Wanted { mut files, everything } = store.take_wanted();
+        let RepeatRequests { mut files, everything } = store.take_wanted();
         if everything {
             files.extend(self.transcripts.files());
         }
@@ -221,7 +221,7 @@ impl Source {
         (begun, refused)
     }
 
-    fn look_at_presence(&mut self) -> Result<(), OutletGone> {
+    fn look_at_presence(&mut self) -> Result<(), SinkClosed> {
         let (changed, unreadable) = self.running.look(&self.roots);
         match unreadable.first() {
             None => {
@@ -237,7 +237,7 @@ impl Source {
     }
 
     /// Says how reading goes; of what newly fails, also to the engine.
-    fn report(&mut self, refused: Option<&str>) -> Result<(), OutletGone> {
+    fn report(&mut self, refused: Option<&str>) -> Result<(), SinkClosed> {
         let unreadable = self.transcripts.unreadable();
         let message = match (unreadable.iter().next(), refused) {
             (Some((path, error)), _) => {
@@ -266,7 +266,7 @@ impl Source {
         Ok(())
     }
 
-    fn send(&self, message: SourceMessage) -> Result<(), OutletGone> {
-        self.messages.blocking_send(message).map_err(|_| OutletGone)
+    fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
+        self.messages.blocking_send(message).map_err(|_| SinkClosed)
     }
 }

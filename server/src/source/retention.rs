@@ -14,7 +14,7 @@ use dashboard_core::report::{DEFAULT_KEEP_DAYS, Retention, TranscriptAge};
 use dashboard_core::time::Timestamp;
 use serde::Deserialize;
 
-use super::files::{self, Found};
+use super::files::{self, TranscriptFile};
 use super::roots::Root;
 
 #[derive(Deserialize)]
@@ -43,7 +43,7 @@ pub fn of(roots: &[Root]) -> Retention {
 /// What below `roots` cannot be read at this moment.
 pub fn unreadable(roots: &[Root]) -> Vec<Unreadable> {
     let mut unreadable = Vec::new();
-    let found: Vec<Found> = roots.iter().flat_map(|root| files::transcripts(root, &mut unreadable)).collect();
+    let found: Vec<TranscriptFile> = roots.iter().flat_map(|root| files::transcripts(root, &mut unreadable)).collect();
     for found in found {
         match fs::File::open(&found.path) {
             Ok(_) => {}

@@ -52,14 +52,14 @@ impl Root {
 
 /// Where to look for roots when none is given.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub struct Environment {
     /// Environment variables, of those that a tool heeds.
     pub variables: BTreeMap<&'static str, OsString>,
     /// The home directory.
     pub home: Option<PathBuf>,
 }
 
-impl Surroundings {
+impl Environment {
     /// Those of this process.
     pub fn of_process() -> Self {
         Self {
@@ -93,11 +93,11 @@ impl Surroundings {
 
 /// The roots the user named.
 #[derive(Clone, Debug, Default)]
-pub struct Given {
+pub struct ConfiguredRoots {
     dirs: Vec<(Tool, PathBuf)>,
 }
 
-impl Given {
+impl ConfiguredRoots {
     /// Claude Code's configuration directories, and Codex's home.
     pub fn new(config_dirs: &[PathBuf], codex_home: Option<&Path>) -> Self {
         let claude = config_dirs.iter().map(|dir| (Tool::ClaudeCode, dir.clone()));
@@ -111,7 +111,7 @@ impl Given {
 }
 
 /// The roots: those given, or else those the tools would use. One that is named twice counts once.
-pub fn find(given: &Given, surroundings: &Surroundings) -> Vec<Root> {
+pub fn find(given: &ConfiguredRoots, surroundings: &Environment) -> Vec<Root> {
     let mut roots = Vec::new();
     for adapter in tools::ALL {
         let tool = adapter.tool();
@@ -135,33 +135,33 @@ pub fn find(given: &Given, surroundings: &Surroundings) -> Vec<Root> {
 mod tests {
     use super::*;
 
-    fn found(given: &[&str], codex_home: Option<&str>, surroundings: &Surroundings) -> Vec<(Tool, String)> {
+    fn found(given: &[&str], codex_home: Option<&str>, surroundings: &Environment) -> Vec<(Tool, String)> {
         let given: Vec<PathBuf> = given.iter().map(PathBuf::from).collect();
-        let roots = find(&Given::new(&given, codex_home.map(Path::new)), surroundings);
+        let roots = find(&ConfiguredRoots::new(&given, codex_home.map(Path::new)), surroundings);
         roots.into_iter().map(|root| (root.tool, root.dir.display().to_string())).collect()
     }
 
-    fn dirs(tool: Tool, given: &[&str], surroundings: &Surroundings) -> Vec<String> {
+    fn dirs(tool: Tool, given: &[&str], surroundings: &Environment) -> Vec<String> {
         let of_tool = |(found, dir)| (found == tool).then_some(dir);
         found(given, None, surroundings).into_iter().filter_map(of_tool).collect()
     }
 
-    fn home(variables: &[(&'static str, &str)]) -> Surroundings {
+    fn home(variables: &[(&'static str, &str)]) -> Environment {
         let variables = variables.iter().map(|&(name, value)| (name, value.into())).collect();
-        Surroundings { home: Some("/home/ada".into()), variables }
+        Environment { home: Some("/home/ada".into()), variables }
     }
 
     #[test]
     fn looks_where_the_tools_write() {
-        let claude = |surroundings: &Surroundings| dirs(Tool::ClaudeCode, &[], surroundings);
+        let claude = |surroundings: &Environment| dirs(Tool::ClaudeCode, &[], surroundings);
         assert_eq!(claude(&home(&[])), ["/home/ada/.config/claude", "/home/ada/.claude"]);
         assert_eq!(claude(&home(&[("XDG_CONFIG_HOME", "/etc/ada")])), ["/etc/ada/claude", "/home/ada/.claude"]);
         assert_eq!(claude(&home(&[("XDG_CONFIG_HOME", "ada")])), claude(&home(&[])));
-        let codex = |surroundings: &Surroundings| dirs(Tool::Codex, &[], surroundings);
+        let codex = |surroundings: &Environment| dirs(Tool::Codex, &[], surroundings);
         assert_eq!(codex(&home(&[])), ["/home/ada/.codex"]);
         assert_eq!(codex(&home(&[("CODEX_HOME", "/c")])), ["/c"]);
         assert_eq!(codex(&home(&[("CODEX_HOME", "")])), ["/home/ada/.codex"]);
-        assert!(found(&[], None, &Surroundings::default()).is_empty());
+        assert!(found(&[], None, &Environment::default()).is_empty());
     }
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
     fn labels_tell_several_roots_of_a_tool_apart() {
         let labels = |given: &[&str]| {
             let given: Vec<PathBuf> = given.iter().map(PathBuf::from).collect();
-            let roots = find(&Given::new(&given, Some(Path::new("/c"))), &home(&[]));
+            let roots = find(&ConfiguredRoots::new(&given, Some(Path::new("/c"))), &home(&[]));
             roots.into_iter().map(|root| root.label).collect::<Vec<_>>()
         };
         assert_eq!(labels(&["/x"]), ["", ""]);

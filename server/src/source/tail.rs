@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::SourceMessage;
-use super::files::{self, Found};
+use super::files::{self, TranscriptFile};
 use super::tools;
 use crate::platform::FileIdentity;
 
@@ -33,15 +33,15 @@ const MAX_META: u64 = 64 << 10;
 
 /// Nobody takes what is read any more: there is no reason to go on.
 #[derive(Debug, PartialEq, Eq)]
-pub struct OutletGone;
+pub struct SinkClosed;
 
 /// Takes what is read, in order; waits while it has enough to do. Several files may be read at once.
-pub(crate) trait Outlet: Sync {
+pub(crate) trait RecordSink: Sync {
     /// Takes one message.
     ///
     /// # Errors
     /// If nobody wants to know any more.
-    fn send(&self, message: SourceMessage) -> Result<(), OutletGone>;
+    fn send(&self, message: SourceMessage) -> Result<(), SinkClosed>;
 
     /// Whether it has a use for [`Record::Activity`].
     fn wants_activity(&self) -> bool {
@@ -54,8 +54,8 @@ pub(crate) trait Outlet: Sync {
 pub(super) enum Interrupted {
     /// The file cannot be read.
     Unreadable(io::Error),
-    /// See [`OutletGone`].
-    OutletGone,
+    /// See [`SinkClosed`].
+    SinkClosed,
     /// What was said of the file no longer holds.
     Stale,
 }
@@ -66,9 +66,9 @@ impl From<io::Error> for Interrupted {
     }
 }
 
-impl From<OutletGone> for Interrupted {
-    fn from(_: OutletGone) -> Self {
-        Self::OutletGone
+impl From<SinkClosed> for Interrupted {
+    fn from(_: SinkClosed) -> Self {
+        Self::SinkClosed
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) enum Seen {
 /// See the [module's description](self).
 #[derive(Debug)]
 pub(super) struct Tail {
-    pub(super) found: Arc<Found>,
+    pub(super) found: Arc<TranscriptFile>,
     reader: TranscriptReader,
     /// Whether the reader tells what sessions did.
     activity: bool,
@@ -160,7 +160,7 @@ fn reader(name: &str, from: Checkpoint, activity: bool) -> TranscriptReader {
 
 impl Tail {
     /// Nothing of the file has been read yet; the engine may hold what a file of this key said before.
-    pub(super) fn new(found: Arc<Found>, said: bool, activity: bool) -> Self {
+    pub(super) fn new(found: Arc<TranscriptFile>, said: bool, activity: bool) -> Self {
         Self {
             reader: reader(&found.name, Checkpoint::start(found.tool), activity),
             activity,
@@ -174,7 +174,7 @@ impl Tail {
     }
 
     /// Goes on where another process stopped; what that one read has been told.
-    pub(super) fn resume(found: Arc<Found>, state: FileState, activity: bool) -> Self {
+    pub(super) fn resume(found: Arc<TranscriptFile>, state: FileState, activity: bool) -> Self {
         Self {
             reader: reader(&found.name, state.checkpoint, activity),
             activity,
@@ -214,7 +214,7 @@ impl Tail {
     }
 
     /// Reads what is new, and tells the engine.
-    pub(super) fn look(&mut self, out: &dyn Outlet, buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
+    pub(super) fn look(&mut self, out: &dyn RecordSink, buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
         let is_first = self.last.is_none();
         let looked = self.look_at_lines(out, buffer);
         if self.wants_meta && (is_first || self.is_active()) && matches!(looked, Ok(Seen::There)) {
@@ -226,7 +226,7 @@ impl Tail {
         }
     }
 
-    fn look_at_lines(&mut self, out: &dyn Outlet, buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
+    fn look_at_lines(&mut self, out: &dyn RecordSink, buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
         let metadata = fs::symlink_metadata(&self.found.path)?;
         if !metadata.is_file() {
             return Ok(Seen::Gone);
@@ -273,7 +273,7 @@ impl Tail {
     }
 
     /// Withdraws everything; at the beginning of the file, no bytes are before it.
-    fn start_over(&mut self, out: &dyn Outlet) -> Result<Vec<u8>, OutletGone> {
+    fn start_over(&mut self, out: &dyn RecordSink) -> Result<Vec<u8>, SinkClosed> {
         if self.said {
             out.send(SourceMessage::Retract { file: Arc::clone(&self.found) })?;
         }
@@ -286,7 +286,7 @@ impl Tail {
         &mut self,
         mut before: Vec<u8>,
         file: &mut File,
-        out: &dyn Outlet,
+        out: &dyn RecordSink,
         buffer: &mut Vec<u8>,
     ) -> Result<(), Interrupted> {
         file.seek(SeekFrom::Start(self.position()))?;
@@ -313,11 +313,11 @@ impl Tail {
                 self.say(records, out)?;
                 read
             }
-            Err(Interrupted::OutletGone | Interrupted::Stale) => read,
+            Err(Interrupted::SinkClosed | Interrupted::Stale) => read,
         }
     }
 
-    fn say(&mut self, records: Vec<Record>, out: &dyn Outlet) -> Result<(), OutletGone> {
+    fn say(&mut self, records: Vec<Record>, out: &dyn RecordSink) -> Result<(), SinkClosed> {
         self.said = true;
         let (rejections, counts) = (self.reader.take_rejections(), self.reader.counts());
         let state = FileState { look: self.begun, marks: self.marks, checkpoint: self.reader.checkpoint(), counts };
@@ -326,7 +326,7 @@ impl Tail {
     }
 
     /// Learns what the file beside it says, if that is there by now and readable; it is written before or after.
-    fn look_at_meta(&mut self, out: &dyn Outlet) -> Result<(), OutletGone> {
+    fn look_at_meta(&mut self, out: &dyn RecordSink) -> Result<(), SinkClosed> {
         let adapter = tools::of(self.found.tool);
         let Some(path) = adapter.companion(&self.found.path) else { return Ok(()) };
         let mut text = Vec::new();

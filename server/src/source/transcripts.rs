@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::SourceMessage;
-use super::files::{self, Found, Unreadable};
+use super::files::{self, TranscriptFile, Unreadable};
 use super::roots::Root;
-use super::tail::{FileState, Interrupted, Marks, Outlet, OutletGone, Seen, Tail};
+use super::tail::{FileState, Interrupted, Marks, RecordSink, SinkClosed, Seen, Tail};
 use crate::platform::FileIdentity;
 
 /// Less than this to read is not worth a thread.
@@ -24,14 +24,14 @@ const WORTH_A_THREAD: u64 = 1 << 20;
 /// See the [module's description](self).
 pub(crate) struct Transcripts {
     roots: Vec<Root>,
-    out: Box<dyn Outlet>,
+    out: Box<dyn RecordSink>,
     /// Whether it wants to know what sessions did.
     activity: bool,
     tails: BTreeMap<PathBuf, Tail>,
     /// Files that went, by key: should one come back, it starts anew.
-    deleted: HashMap<String, Arc<Found>>,
+    deleted: HashMap<String, Arc<TranscriptFile>>,
     /// The same, by what they were: should one turn up elsewhere, it was renamed.
-    moved: HashMap<FileIdentity, (Arc<Found>, Marks)>,
+    moved: HashMap<FileIdentity, (Arc<TranscriptFile>, Marks)>,
     /// What cannot be read at present, and why.
     unreadable: BTreeMap<PathBuf, String>,
     buffer: Vec<u8>,
@@ -45,7 +45,7 @@ impl fmt::Debug for Transcripts {
 
 impl Transcripts {
     /// Nothing has been read yet.
-    pub(crate) fn new(roots: Vec<Root>, out: Box<dyn Outlet>) -> Self {
+    pub(crate) fn new(roots: Vec<Root>, out: Box<dyn RecordSink>) -> Self {
         Self {
             roots,
             activity: out.wants_activity(),
@@ -59,7 +59,7 @@ impl Transcripts {
     }
 
     /// A former process read this file, and who takes what is read knows what it said.
-    pub(crate) fn resume(&mut self, found: Arc<Found>, state: FileState, archived: bool) {
+    pub(crate) fn resume(&mut self, found: Arc<TranscriptFile>, state: FileState, archived: bool) {
         if archived {
             if let Some((identity, marks)) = state.remains() {
                 self.moved.insert(identity, (Arc::clone(&found), marks));
@@ -71,16 +71,16 @@ impl Transcripts {
     }
 
     /// Reads the whole file once more for someone who missed part of it. Nobody else is told.
-    pub(crate) fn repeat(&mut self, file: Arc<Found>, out: &dyn Outlet) -> Result<(), OutletGone> {
+    pub(crate) fn repeat(&mut self, file: Arc<TranscriptFile>, out: &dyn RecordSink) -> Result<(), SinkClosed> {
         // Said something, so that it begins by withdrawing it. What comes later reaches `out` from the file's own tail.
         match Tail::new(file, true, out.wants_activity()).look(out, &mut self.buffer) {
-            Err(Interrupted::OutletGone) => Err(OutletGone),
+            Err(Interrupted::SinkClosed) => Err(SinkClosed),
             Ok(_) | Err(Interrupted::Unreadable(_) | Interrupted::Stale) => Ok(()),
         }
     }
 
     /// All files there are.
-    pub(crate) fn files(&self) -> impl Iterator<Item = Arc<Found>> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = Arc<TranscriptFile>> {
         self.tails.values().map(|tail| Arc::clone(&tail.found))
     }
 
@@ -95,7 +95,7 @@ impl Transcripts {
     }
 
     /// Looks at everything: files known, and files not known yet.
-    pub(crate) fn look_at_everything(&mut self) -> Result<(), OutletGone> {
+    pub(crate) fn look_at_everything(&mut self) -> Result<(), SinkClosed> {
         // Known ones first, so that a renamed file is known to be gone when it turns up elsewhere.
         self.look_at_known(|_| true)?;
         self.unreadable.retain(|path, _| self.tails.contains_key(path));
@@ -115,12 +115,12 @@ impl Transcripts {
     }
 
     /// Looks at the files that changed lately.
-    pub(crate) fn look_at_active(&mut self) -> Result<(), OutletGone> {
+    pub(crate) fn look_at_active(&mut self) -> Result<(), SinkClosed> {
         self.look_at_known(Tail::is_active)
     }
 
     /// Looks at what may have changed: files, directories, and things that are no longer there.
-    pub(crate) fn look_at(&mut self, paths: impl IntoIterator<Item = PathBuf> + Clone) -> Result<(), OutletGone> {
+    pub(crate) fn look_at(&mut self, paths: impl IntoIterator<Item = PathBuf> + Clone) -> Result<(), SinkClosed> {
         let mut looked_at = BTreeSet::new();
         for path in paths.clone() {
             for path in self.known_below(&path) {
@@ -144,14 +144,14 @@ impl Transcripts {
         Ok(())
     }
 
-    fn look_at_known(&mut self, which: impl Fn(&Tail) -> bool) -> Result<(), OutletGone> {
+    fn look_at_known(&mut self, which: impl Fn(&Tail) -> bool) -> Result<(), SinkClosed> {
         let paths: Vec<PathBuf> =
             self.tails.iter().filter(|(_, tail)| which(tail)).map(|(path, _)| path.clone()).collect();
         self.look_at_tails(&paths)
     }
 
     /// Looks at several files, on all processors if there is much to read.
-    fn look_at_tails(&mut self, paths: &[PathBuf]) -> Result<(), OutletGone> {
+    fn look_at_tails(&mut self, paths: &[PathBuf]) -> Result<(), SinkClosed> {
         let mut new_bytes = 0;
         let mut queue: Vec<(u64, PathBuf)> = Vec::with_capacity(paths.len());
         for path in paths {
@@ -178,7 +178,7 @@ impl Transcripts {
             // A worker that panicked took its file with it; the others go on.
             while let Some((path, mut tail)) = next() {
                 let seen = tail.look(&*self.out, &mut buffer);
-                let gone = matches!(seen, Err(Interrupted::OutletGone));
+                let gone = matches!(seen, Err(Interrupted::SinkClosed));
                 looked.lock().unwrap_or_else(PoisonError::into_inner).push((path, tail, seen));
                 if gone {
                     break;
@@ -201,14 +201,14 @@ impl Transcripts {
         from.map(|(known, _)| known).take_while(|known| known.starts_with(path)).cloned().collect()
     }
 
-    fn look_at_found(&mut self, found: Found) -> Result<(), OutletGone> {
+    fn look_at_found(&mut self, found: TranscriptFile) -> Result<(), SinkClosed> {
         let path = found.path.clone();
         self.take_up(found)?;
         self.look_at_tail(&path)
     }
 
     /// Makes the file a known one; whether it was not.
-    fn take_up(&mut self, found: Found) -> Result<bool, OutletGone> {
+    fn take_up(&mut self, found: TranscriptFile) -> Result<bool, SinkClosed> {
         if self.tails.contains_key(&found.path) {
             return Ok(false);
         }
@@ -220,13 +220,13 @@ impl Transcripts {
         Ok(true)
     }
 
-    fn look_at_tail(&mut self, path: &Path) -> Result<(), OutletGone> {
+    fn look_at_tail(&mut self, path: &Path) -> Result<(), SinkClosed> {
         let Some(tail) = self.tails.get_mut(path) else { return Ok(()) };
         let outcome = tail.look(&*self.out, &mut self.buffer);
         self.take_outcome(path, outcome)
     }
 
-    fn take_outcome(&mut self, path: &Path, outcome: Result<Seen, Interrupted>) -> Result<(), OutletGone> {
+    fn take_outcome(&mut self, path: &Path, outcome: Result<Seen, Interrupted>) -> Result<(), SinkClosed> {
         match outcome {
             Ok(Seen::There) => {
                 self.unreadable.remove(path);
@@ -235,7 +235,7 @@ impl Transcripts {
                 }
             }
             Ok(Seen::Gone) => self.forget(path)?,
-            Err(Interrupted::OutletGone) => return Err(OutletGone),
+            Err(Interrupted::SinkClosed) => return Err(SinkClosed),
             Err(Interrupted::Unreadable(error)) => {
                 self.unreadable.insert(path.to_owned(), error.to_string());
             }
@@ -245,7 +245,7 @@ impl Transcripts {
         Ok(())
     }
 
-    fn forget(&mut self, path: &Path) -> Result<(), OutletGone> {
+    fn forget(&mut self, path: &Path) -> Result<(), SinkClosed> {
         self.unreadable.remove(path);
         let Some(tail) = self.tails.remove(path).filter(Tail::has_said_something) else { return Ok(()) };
         let remains = tail.remains();
@@ -262,14 +262,14 @@ impl Transcripts {
     }
 
     /// The file is known under another name: what it said under this one goes.
-    fn withdraw(&mut self, found: Arc<Found>) -> Result<(), OutletGone> {
+    fn withdraw(&mut self, found: Arc<TranscriptFile>) -> Result<(), SinkClosed> {
         self.deleted.insert(found.key.clone(), Arc::clone(&found));
         self.out.send(SourceMessage::Retract { file: Arc::clone(&found) })?;
         self.out.send(SourceMessage::Archive { file: found })
     }
 
     /// The deleted file that is now at `path`, if there is one.
-    fn former_name(&mut self, path: &Path) -> Option<Arc<Found>> {
+    fn former_name(&mut self, path: &Path) -> Option<Arc<TranscriptFile>> {
         let identity = FileIdentity::of(&path.symlink_metadata().ok()?);
         let (found, marks) = self.moved.remove(&identity)?;
         // Numbers are given out again: the contents decide.

@@ -11,7 +11,7 @@ use dashboard_core::record::Tool;
 
 use super::SourceMessage;
 use super::roots::Root;
-use super::tail::{Outlet, OutletGone};
+use super::tail::{RecordSink, SinkClosed};
 use super::transcripts::Transcripts;
 
 /// Fingerprints compared before reading on: the beginning of the file, and the bytes before the place reached.
@@ -20,8 +20,8 @@ const MARKS: u64 = 2 * 1024;
 #[derive(Clone, Default)]
 struct Messages(Arc<Mutex<u64>>);
 
-impl Outlet for Messages {
-    fn send(&self, _: SourceMessage) -> Result<(), OutletGone> {
+impl RecordSink for Messages {
+    fn send(&self, _: SourceMessage) -> Result<(), SinkClosed> {
         *self.0.lock().unwrap() += 1;
         Ok(())
     }

@@ -14,10 +14,10 @@ use dashboard_core::units::{TokenUsage, Tokens};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::codes::Code;
-use super::{Stored, schema};
-use crate::source::files::Found;
+use super::{StoredFile, schema};
+use crate::source::files::TranscriptFile;
 use crate::source::roots::Root;
-use crate::source::tail::{FileState, OutletGone};
+use crate::source::tail::{FileState, SinkClosed};
 
 /// Why the store cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -104,8 +104,8 @@ impl Reader {
     pub fn load(
         &self,
         roots: &[Root],
-        mut take: impl FnMut(Stored) -> Result<(), OutletGone>,
-    ) -> Result<Result<(), OutletGone>, LoadError> {
+        mut take: impl FnMut(StoredFile) -> Result<(), SinkClosed>,
+    ) -> Result<Result<(), SinkClosed>, LoadError> {
         // One moment of the database, whatever is written meanwhile.
         let transaction = self.connection.unchecked_transaction()?;
         let names = Names::all(&self.connection)?;
@@ -119,7 +119,7 @@ impl Reader {
                 let (id, name, archived): (i64, String, bool) = (row.get(0)?, row.get(1)?, row.get(3)?);
                 let mut state: FileState = serde_json::from_str(row.get_ref(2)?.as_str().unwrap_or_default())
                     .map_err(|error| LoadError::Content(format!("the state of {name}: {error}")))?;
-                let found = Found::new(root, name);
+                let found = TranscriptFile::new(root, name);
                 // A file that will be read on from its last newline says again what stands after that; of one that has
                 // gone, all counts.
                 let is_gone = archived || found.path.symlink_metadata().is_err();
@@ -132,7 +132,7 @@ impl Reader {
                 let file = OneFile { connection: &self.connection, id, tool: root.tool, names: &names };
                 file.records(reached, &mut records)?;
                 let rejections = self.rejections(id, &found.name)?;
-                if let Err(gone) = take(Stored { found, state, archived, records, rejections }) {
+                if let Err(gone) = take(StoredFile { found, state, archived, records, rejections }) {
                     return Ok(Err(gone));
                 }
             }

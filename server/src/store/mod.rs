@@ -30,9 +30,9 @@ use dashboard_core::time::Timestamp;
 use crate::health::DashboardHealth;
 use crate::platform;
 use crate::source::SourceMessage;
-use crate::source::files::Found;
+use crate::source::files::TranscriptFile;
 use crate::source::roots::Root;
-use crate::source::tail::{FileState, Outlet, OutletGone};
+use crate::source::tail::{FileState, RecordSink, SinkClosed};
 
 pub use load::{LoadError, Reader};
 pub use session::session_records;
@@ -44,9 +44,9 @@ const LOCK: &str = "dashboard.lock";
 
 /// A file as the store knows it.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredFile {
     /// The file.
-    pub found: Found,
+    pub found: TranscriptFile,
     /// Where reading goes on.
     pub state: FileState,
     /// Whether it was deleted.
@@ -129,7 +129,7 @@ impl Lock {
 /// A running store: ends, with everything written, when it and all inlets are dropped.
 #[derive(Debug)]
 pub struct Store {
-    inlet: StoreInlet,
+    sender: StoreSender,
     writer: JoinHandle<Written>,
 }
 
@@ -149,24 +149,24 @@ impl Store {
     /// If the directory cannot be used or belongs to another dashboard.
     pub fn open(dir: &Path, keep_since: Option<Timestamp>, health: DashboardHealth) -> Result<Self, StoreError> {
         let lock = Lock::take(dir)?;
-        let wanted = Arc::<Mutex<Wanted>>::default();
+        let wanted = Arc::<Mutex<RepeatRequests>>::default();
         let (sender, writer) = writer::spawn(database(dir), lock, keep_since, Arc::clone(&wanted), health)?;
-        Ok(Self { inlet: StoreInlet { sender, database: database(dir).into(), wanted }, writer })
+        Ok(Self { sender: StoreSender { sender, database: database(dir).into(), wanted }, writer })
     }
 
     /// Its database.
     pub fn database(&self) -> Arc<Path> {
-        Arc::clone(&self.inlet.database)
+        Arc::clone(&self.sender.database)
     }
 
     /// What feeds it.
-    pub fn inlet(&self) -> StoreInlet {
-        self.inlet.clone()
+    pub fn sender(&self) -> StoreSender {
+        self.sender.clone()
     }
 
     /// Waits until everything sent has been written, and tells how much that was; all inlets must have been dropped.
     pub fn close(self) -> Written {
-        drop(self.inlet);
+        drop(self.sender);
         self.writer.join().unwrap_or_else(|_| {
             tracing::error!("the store's writer ended abnormally");
             Written::default()
@@ -176,36 +176,36 @@ impl Store {
 
 /// Takes what is read, in order. While the writer has enough to do, it waits.
 #[derive(Clone, Debug)]
-pub struct StoreInlet {
-    sender: SyncSender<ToWriter>,
+pub struct StoreSender {
+    sender: SyncSender<WriterMessage>,
     database: Arc<Path>,
-    wanted: Arc<Mutex<Wanted>>,
+    wanted: Arc<Mutex<RepeatRequests>>,
 }
 
 /// What the writer missed and asks for.
 #[derive(Debug, Default)]
-pub struct Wanted {
+pub struct RepeatRequests {
     /// These files.
-    pub files: BTreeSet<Arc<Found>>,
+    pub files: BTreeSet<Arc<TranscriptFile>>,
     /// All files there are.
     pub everything: bool,
 }
 
 /// What the writer is told.
 #[derive(Debug)]
-enum ToWriter {
+enum WriterMessage {
     /// Something was read.
-    Said(SourceMessage),
+    Source(SourceMessage),
     /// The database cannot be read.
     Damaged(String),
 }
 
-impl StoreInlet {
+impl StoreSender {
     /// Takes a copy of what is said of a file.
     pub fn send(&self, message: &SourceMessage) {
         match message {
             SourceMessage::Read { .. } | SourceMessage::Retract { .. } | SourceMessage::Archive { .. } => {
-                self.tell(ToWriter::Said(message.clone()));
+                self.tell(WriterMessage::Source(message.clone()));
             }
             SourceMessage::Presence(_) | SourceMessage::Failure(_) | SourceMessage::HistoryRead => {}
         }
@@ -216,30 +216,30 @@ impl StoreInlet {
     ///
     /// # Errors
     /// Those of `take`.
-    pub fn load(&self, roots: &[Root], take: impl FnMut(Stored) -> Result<(), OutletGone>) -> Result<(), OutletGone> {
+    pub fn load(&self, roots: &[Root], take: impl FnMut(StoredFile) -> Result<(), SinkClosed>) -> Result<(), SinkClosed> {
         match Reader::open(&self.database).and_then(|reader| reader.load(roots, take)) {
             Ok(taken) => taken,
             Err(error) => {
-                self.tell(ToWriter::Damaged(error.to_string()));
+                self.tell(WriterMessage::Damaged(error.to_string()));
                 Ok(())
             }
         }
     }
 
     /// The files of which the store missed something; they are to be repeated from the beginning.
-    pub fn take_wanted(&self) -> Wanted {
+    pub fn take_wanted(&self) -> RepeatRequests {
         std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn tell(&self, message: ToWriter) {
+    fn tell(&self, message: WriterMessage) {
         // It ends only with the process; if it has failed, health has said so and the figures go on without it.
         let _ = self.sender.send(message);
     }
 }
 
-impl Outlet for StoreInlet {
-    fn send(&self, message: SourceMessage) -> Result<(), OutletGone> {
-        self.tell(ToWriter::Said(message));
+impl RecordSink for StoreSender {
+    fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
+        self.tell(WriterMessage::Source(message));
         Ok(())
     }
 

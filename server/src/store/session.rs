@@ -5,7 +5,7 @@ use std::path::Path;
 use dashboard_core::ids::{AgentId, CallId, SessionId, ToolName};
 use dashboard_core::ledger::{Ledger, Scope};
 use dashboard_core::record::{Record, Tool};
-use dashboard_core::replay::{Gathering, Happening, SessionRecord};
+use dashboard_core::replay::{SessionRecordsBuilder, RecordKind, SessionRecord};
 use rusqlite::OptionalExtension;
 
 use super::load::{LoadError, Names, OneFile, Reader, code, time};
@@ -32,7 +32,7 @@ impl Reader {
              WHERE id IN (SELECT file FROM appearances WHERE session = ?1) ORDER BY path",
         )?;
         let mut rows = files.query([id])?;
-        let (mut gathering, mut ledger, mut is_known) = (Gathering::default(), Ledger::default(), false);
+        let (mut gathering, mut ledger, mut is_known) = (SessionRecordsBuilder::default(), Ledger::default(), false);
         while let Some(row) = rows.next()? {
             is_known = true;
             let tool: Tool = code(row.get_ref(1)?.as_str().unwrap_or_default())?;
@@ -65,7 +65,7 @@ impl Reader {
 }
 
 impl OneFile<'_> {
-    fn turns(&self, session: i64, out: &mut Gathering) -> Result<(), LoadError> {
+    fn turns(&self, session: i64, out: &mut SessionRecordsBuilder) -> Result<(), LoadError> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT started_at, ended_at, worked_ms FROM turns WHERE file = ?1 AND session = ?2")?;
@@ -78,7 +78,7 @@ impl OneFile<'_> {
         Ok(())
     }
 
-    fn tool_calls(&self, session: i64, out: &mut Gathering) -> Result<(), LoadError> {
+    fn tool_calls(&self, session: i64, out: &mut SessionRecordsBuilder) -> Result<(), LoadError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT call, agent, name, started_at, ended_at, ok, result_bytes FROM tool_calls
              WHERE file = ?1 AND session = ?2",
@@ -88,7 +88,7 @@ impl OneFile<'_> {
             let name = |id: Option<i64>| id.map(|id| self.names.get(id)).transpose();
             let ended_at = time(row.get(4)?);
             let result_bytes: Option<i64> = row.get(6)?;
-            let what = Happening::ToolCall {
+            let what = RecordKind::ToolCall {
                 call: CallId::from_number(row.get::<_, i64>(0)?.cast_unsigned()),
                 agent: name(row.get(1)?)?.map(AgentId::new),
                 name: name(row.get(2)?)?.map(ToolName::new),

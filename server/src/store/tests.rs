@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use dashboard_core::event::HealthStatus;
 use dashboard_core::ledger::{Ledger, Scope};
-use dashboard_core::record::{Activity, Deed, FileCounts, Record, Rejection, Tool};
+use dashboard_core::record::{Activity, ActivityKind, FileCounts, Record, Rejection, Tool};
 use dashboard_core::transcript::TranscriptReader;
 use dashboard_core::units::TokenUsage;
 use proptest::prelude::*;
@@ -87,19 +87,19 @@ impl Did {
             let Record::Activity(Activity { at, what, .. }) = record else { return };
             let at = at.unix_ms();
             match what {
-                Deed::TurnStarted => drop(did.turns.entry(at).or_default()),
-                Deed::TurnEnded { worked_ms } => {
+                ActivityKind::TurnStarted => drop(did.turns.entry(at).or_default()),
+                ActivityKind::TurnEnded { worked_ms } => {
                     let last = did.turns.range_mut(..=at).next_back();
                     if let Some((_, turn @ (None, _))) = last {
                         *turn = (Some(at), worked_ms.map(u64::cast_signed));
                     }
                 }
-                Deed::ToolStarted { call, name } => {
+                ActivityKind::ToolStarted { call, name } => {
                     let call = did.calls.entry(call.number().cast_signed()).or_default();
                     call.0 = call.0.or(Some(at));
                     call.2.get_or_insert(name.to_string());
                 }
-                Deed::ToolEnded { call, result_bytes, .. } => {
+                ActivityKind::ToolEnded { call, result_bytes, .. } => {
                     let call = did.calls.entry(call.number().cast_signed()).or_default();
                     if call.1.is_none() {
                         (call.1, call.3) = (Some(at), result_bytes.map(u64::cast_signed));
@@ -170,10 +170,10 @@ impl Engine {
     }
 }
 
-struct Recipients(Engine, StoreInlet);
+struct Recipients(Engine, StoreSender);
 
-impl Outlet for Recipients {
-    fn send(&self, message: SourceMessage) -> Result<(), OutletGone> {
+impl RecordSink for Recipients {
+    fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
         self.1.send(&message);
         self.0.take(message);
         Ok(())
@@ -200,9 +200,9 @@ impl Dashboard {
         let roots = [Root { tool: Tool::ClaudeCode, dir: home.join("claude"), label: String::new() }];
         let store = Store::open(&home.join("data"), None, health).unwrap();
         let engine = Engine::default();
-        let out = Recipients(engine.clone(), store.inlet());
+        let out = Recipients(engine.clone(), store.sender());
         let mut transcripts = Transcripts::new(roots.to_vec(), Box::new(out));
-        let loaded = store.inlet().load(&roots, |Stored { found, state, archived, records, rejections }| {
+        let loaded = store.sender().load(&roots, |StoredFile { found, state, archived, records, rejections }| {
             let file = Arc::new(found);
             transcripts.resume(Arc::clone(&file), state.clone(), archived);
             engine.take(SourceMessage::Read { file: Arc::clone(&file), records, rejections, state: Box::new(state) });
@@ -507,11 +507,11 @@ fn a_store_that_cannot_be_written_says_so_and_catches_up() {
     other.execute_batch("ROLLBACK").unwrap();
     becomes(HealthStatus::Healthy);
     let dashboard = world.dashboard.as_mut().unwrap();
-    let inlet = dashboard.store.inlet();
-    for file in inlet.take_wanted().files {
-        dashboard.transcripts.repeat(file, &inlet).unwrap();
+    let sender = dashboard.store.sender();
+    for file in sender.take_wanted().files {
+        dashboard.transcripts.repeat(file, &sender).unwrap();
     }
-    drop(inlet);
+    drop(sender);
 
     // What the files said is known when they have gone.
     let before = world.dashboard.as_ref().unwrap().engine.figures(Scope::All);

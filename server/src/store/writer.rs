@@ -17,18 +17,18 @@ use std::time::{Duration, Instant};
 use dashboard_core::event::HealthStatus;
 use dashboard_core::ids::{AgentId, MessageId, RequestId, SessionId};
 use dashboard_core::ledger;
-use dashboard_core::record::{Activity, Deed, Record, Rejection, SessionMeta, UsageRecord};
+use dashboard_core::record::{Activity, ActivityKind, Record, Rejection, SessionMeta, UsageRecord};
 use dashboard_core::time::Timestamp;
 use dashboard_core::units::Tokens;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
 use super::codes::Code;
-use super::{Lock, StoreError, ToWriter, Wanted, Written, schema, set_aside};
+use super::{Lock, StoreError, WriterMessage, RepeatRequests, Written, schema, set_aside};
 use crate::clock;
 use crate::health::{DashboardHealth, Part};
 use crate::source::SourceMessage;
-use crate::source::files::Found;
+use crate::source::files::TranscriptFile;
 use crate::source::tail::FileState;
 
 /// Messages that wait for the writer; when there are more, reading waits.
@@ -47,9 +47,9 @@ pub(super) fn spawn(
     database: PathBuf,
     lock: Lock,
     keep_since: Option<Timestamp>,
-    wanted: Arc<Mutex<Wanted>>,
+    wanted: Arc<Mutex<RepeatRequests>>,
     health: DashboardHealth,
-) -> Result<(SyncSender<ToWriter>, JoinHandle<Written>), StoreError> {
+) -> Result<(SyncSender<WriterMessage>, JoinHandle<Written>), StoreError> {
     let mut note = None;
     let connection = match schema::open(&database) {
         Err(StoreError::Database { error, .. }) if is_damage(&error) => {
@@ -116,9 +116,9 @@ fn forget_before(connection: &Connection, keep_since: Timestamp) -> rusqlite::Re
 #[derive(Debug)]
 enum Behind {
     /// These.
-    Files(BTreeSet<Arc<Found>>),
+    Files(BTreeSet<Arc<TranscriptFile>>),
     /// All but these: the database was begun anew.
-    AllBut(BTreeSet<Arc<Found>>),
+    AllBut(BTreeSet<Arc<TranscriptFile>>),
 }
 
 impl Default for Behind {
@@ -128,21 +128,21 @@ impl Default for Behind {
 }
 
 impl Behind {
-    fn has(&self, file: &Arc<Found>) -> bool {
+    fn has(&self, file: &Arc<TranscriptFile>) -> bool {
         match self {
             Self::Files(files) => files.contains(file),
             Self::AllBut(files) => !files.contains(file),
         }
     }
 
-    fn add(&mut self, file: &Arc<Found>) {
+    fn add(&mut self, file: &Arc<TranscriptFile>) {
         match self {
             Self::Files(files) => files.insert(Arc::clone(file)),
             Self::AllBut(files) => files.remove(file),
         };
     }
 
-    fn remove(&mut self, file: &Arc<Found>) {
+    fn remove(&mut self, file: &Arc<TranscriptFile>) {
         match self {
             Self::Files(files) => files.remove(file),
             Self::AllBut(files) => files.insert(Arc::clone(file)),
@@ -158,9 +158,9 @@ struct Writer {
     /// Numbers of texts met by this process.
     names: HashMap<String, i64>,
     /// Numbers of files met by this process.
-    files: HashMap<Arc<Found>, i64>,
+    files: HashMap<Arc<TranscriptFile>, i64>,
     behind: Behind,
-    wanted: Arc<Mutex<Wanted>>,
+    wanted: Arc<Mutex<RepeatRequests>>,
     /// Writing fails; when to try again.
     trouble: Option<Instant>,
     /// What a person should know for as long as we run.
@@ -170,7 +170,7 @@ struct Writer {
     health: DashboardHealth,
 }
 
-fn file_of(message: &SourceMessage) -> Option<&Arc<Found>> {
+fn file_of(message: &SourceMessage) -> Option<&Arc<TranscriptFile>> {
     match message {
         SourceMessage::Read { file, .. } | SourceMessage::Retract { file } | SourceMessage::Archive { file } => {
             Some(file)
@@ -179,15 +179,15 @@ fn file_of(message: &SourceMessage) -> Option<&Arc<Found>> {
     }
 }
 
-fn weight(message: &ToWriter) -> usize {
+fn weight(message: &WriterMessage) -> usize {
     match message {
-        ToWriter::Said(SourceMessage::Read { records, .. }) => 1 + records.len(),
+        WriterMessage::Source(SourceMessage::Read { records, .. }) => 1 + records.len(),
         _ => 1,
     }
 }
 
 impl Writer {
-    fn run(mut self, messages: &Receiver<ToWriter>) -> Written {
+    fn run(mut self, messages: &Receiver<WriterMessage>) -> Written {
         loop {
             match messages.recv_timeout(RETRY) {
                 Ok(first) => self.take(batch(first, messages)),
@@ -200,12 +200,12 @@ impl Writer {
         self.written
     }
 
-    fn take(&mut self, batch: Vec<ToWriter>) {
+    fn take(&mut self, batch: Vec<WriterMessage>) {
         let mut said = Vec::with_capacity(batch.len());
         for message in batch {
             match message {
-                ToWriter::Said(message) => said.push(message),
-                ToWriter::Damaged(error) => self.begin_anew(&error),
+                WriterMessage::Source(message) => said.push(message),
+                WriterMessage::Damaged(error) => self.begin_anew(&error),
             }
         }
         if self.trouble.is_some_and(|retry_at| Instant::now() >= retry_at) {
@@ -335,7 +335,7 @@ impl Writer {
 }
 
 /// The messages to commit together.
-fn batch(first: ToWriter, messages: &Receiver<ToWriter>) -> Vec<ToWriter> {
+fn batch(first: WriterMessage, messages: &Receiver<WriterMessage>) -> Vec<WriterMessage> {
     let deadline = Instant::now() + BATCH_TIME;
     let mut records = weight(&first);
     let mut batch = vec![first];
@@ -351,7 +351,7 @@ fn batch(first: ToWriter, messages: &Receiver<ToWriter>) -> Vec<ToWriter> {
 struct Rows<'a> {
     transaction: &'a Transaction<'a>,
     names: &'a mut HashMap<String, i64>,
-    files: &'a mut HashMap<Arc<Found>, i64>,
+    files: &'a mut HashMap<Arc<TranscriptFile>, i64>,
 }
 
 fn ms(at: Option<Timestamp>) -> Option<i64> {
@@ -385,7 +385,7 @@ impl Rows<'_> {
     }
 
     /// The file's number; a row for it if there is none.
-    fn file(&mut self, file: &Arc<Found>) -> rusqlite::Result<i64> {
+    fn file(&mut self, file: &Arc<TranscriptFile>) -> rusqlite::Result<i64> {
         if let Some(&id) = self.files.get(file) {
             return Ok(id);
         }
@@ -413,7 +413,7 @@ impl Rows<'_> {
 
     fn read(
         &mut self,
-        file: &Arc<Found>,
+        file: &Arc<TranscriptFile>,
         records: &[Record],
         rejections: &[Rejection],
         state: &FileState,
@@ -575,12 +575,12 @@ impl Rows<'_> {
         let session = self.name(activity.session.as_str())?;
         let at = activity.at.unix_ms();
         match &activity.what {
-            Deed::TurnStarted => self
+            ActivityKind::TurnStarted => self
                 .transaction
                 .prepare_cached("INSERT OR IGNORE INTO turns (file, session, started_at) VALUES (?1, ?2, ?3)")?
                 .execute([file, session, at])?,
             // The last one begun before, unless that has ended already.
-            Deed::TurnEnded { worked_ms } => self
+            ActivityKind::TurnEnded { worked_ms } => self
                 .transaction
                 .prepare_cached(
                     "UPDATE turns SET ended_at = ?3, worked_ms = ?4
@@ -588,7 +588,7 @@ impl Rows<'_> {
                          (SELECT max(started_at) FROM turns WHERE file = ?1 AND session = ?2 AND started_at <= ?3)",
                 )?
                 .execute(params![file, session, at, worked_ms.map(u64::cast_signed)])?,
-            Deed::ToolStarted { call, name } => {
+            ActivityKind::ToolStarted { call, name } => {
                 let agent = self.name_of(activity.agent.as_ref().map(AgentId::as_str))?;
                 let name = self.name(name.as_str())?;
                 self.transaction
@@ -600,7 +600,7 @@ impl Rows<'_> {
                     )?
                     .execute(params![file, call.number().cast_signed(), session, agent, name, at])?
             }
-            Deed::ToolEnded { call, ok, result_bytes } => {
+            ActivityKind::ToolEnded { call, ok, result_bytes } => {
                 let agent = self.name_of(activity.agent.as_ref().map(AgentId::as_str))?;
                 let size = result_bytes.map(u64::cast_signed);
                 self.transaction
@@ -639,7 +639,7 @@ impl Rows<'_> {
         Ok(())
     }
 
-    fn retract(&mut self, file: &Arc<Found>) -> rusqlite::Result<()> {
+    fn retract(&mut self, file: &Arc<TranscriptFile>) -> rusqlite::Result<()> {
         let id = self.file(file)?;
         for table in [
             "claims",
@@ -664,7 +664,7 @@ impl Rows<'_> {
 
     /// From now on everything the file said counts, an unfinished last line included. Nothing stays of one that said
     /// nothing.
-    fn archive(&mut self, file: &Arc<Found>, now: Timestamp) -> rusqlite::Result<()> {
+    fn archive(&mut self, file: &Arc<TranscriptFile>, now: Timestamp) -> rusqlite::Result<()> {
         let id = self.file(file)?;
         let is_empty = !self
             .transaction

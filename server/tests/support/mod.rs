@@ -16,7 +16,7 @@ use futures_util::{SinkExt, StreamExt};
 use server::http::Access;
 use server::manager::{Settings, Source};
 use server::prices::Prices;
-use server::source::roots::{self, Given, Surroundings};
+use server::source::roots::{self, ConfiguredRoots, Environment};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -48,7 +48,7 @@ impl TestDashboard {
 
     /// The transcripts below `dir`.
     pub async fn live(dir: &Path) -> Self {
-        let roots = roots::find(&Given::new(&[dir.to_owned()], None), &Surroundings::default());
+        let roots = roots::find(&ConfiguredRoots::new(&[dir.to_owned()], None), &Environment::default());
         Self::start(Source::Live { roots, plan: None, history: None }, None).await
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
-use super::{Basis, Filter, ReportKind, Sum};
+use super::{ReportContext, Filter, ReportKind, Sum};
 use crate::drift::Drift;
 use crate::history::{Response, Unreadable};
 use crate::ids::ModelId;
@@ -178,7 +178,7 @@ impl Expiring {
     }
 }
 
-pub(super) fn audit<'a>(basis: Basis<'_>, responses: impl Iterator<Item = Response<'a>>) -> Audit {
+pub(super) fn audit<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Audit {
     let mut models: HashMap<&ModelId, Sum> = HashMap::new();
     let mut comparison = basis.sessions.accounts.compare(basis.prices);
     let responses = responses.inspect(|response| comparison.add(response));

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::table::{Counted, sum};
-use super::{Basis, Figures, ReportKind, Table};
+use super::{ReportContext, Figures, ReportKind, Table};
 use crate::history::Response;
 use crate::ids::ModelId;
 use crate::record::Tool;
@@ -74,7 +74,7 @@ pub struct Projection {
 }
 
 /// Oldest first, tool by tool.
-pub(super) fn blocks<'a>(basis: Basis<'_>, responses: impl Iterator<Item = Response<'a>>) -> Table<BlockRow> {
+pub(super) fn blocks<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Table<BlockRow> {
     let mut dated: BTreeMap<Tool, Vec<(Timestamp, Response<'a>)>> = BTreeMap::new();
     let mut undated = Counted::default();
     for response in responses {
@@ -116,7 +116,7 @@ pub(super) fn blocks<'a>(basis: Basis<'_>, responses: impl Iterator<Item = Respo
 }
 
 fn row<'a: 'b, 'b>(
-    basis: Basis<'_>,
+    basis: ReportContext<'_>,
     tool: Tool,
     block: Block,
     responses: impl Iterator<Item = &'b Response<'a>>,

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Basis;
+use super::ReportContext;
 use crate::format;
 use crate::history::Response;
 use crate::ids::{ModelId, SessionId};
@@ -65,7 +65,7 @@ impl Filter {
         contains(model.as_str()) || contains(&format::model(model.as_str()))
     }
 
-    fn takes_session(&self, basis: Basis<'_>, session: &SessionId) -> bool {
+    fn takes_session(&self, basis: ReportContext<'_>, session: &SessionId) -> bool {
         let Some(wanted) = &self.project else { return true };
         match basis.sessions.get(session).and_then(|facts| facts.cwd()) {
             Some(cwd) => {
@@ -77,14 +77,14 @@ impl Filter {
     }
 
     /// Whether it lets a response pass, but for its day.
-    pub(super) fn takes_source(&self, basis: Basis<'_>, response: &Response<'_>) -> bool {
+    pub(super) fn takes_source(&self, basis: ReportContext<'_>, response: &Response<'_>) -> bool {
         self.tool.is_none_or(|tool| tool == response.tool)
             && self.takes_model(response.model)
             && self.takes_session(basis, response.session)
     }
 
     /// Whether it lets a response pass.
-    pub(super) fn takes(&self, basis: Basis<'_>, response: &Response<'_>) -> bool {
+    pub(super) fn takes(&self, basis: ReportContext<'_>, response: &Response<'_>) -> bool {
         let in_days = match response.at {
             _ if !self.names_days() => true,
             Some(at) => self.takes_day(basis.zone.day(at)),

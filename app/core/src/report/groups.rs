@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
-use super::{Basis, Figures, ReportKind, Sum, Table};
+use super::{ReportContext, Figures, ReportKind, Sum, Table};
 use crate::format;
 use crate::history::Response;
 use crate::ids::{ModelId, SessionId};
@@ -122,7 +122,7 @@ fn owned(models: BTreeSet<&ModelId>) -> BTreeSet<ModelId> {
 }
 
 /// The one used last at the end.
-pub(super) fn sessions<'a>(basis: Basis<'_>, responses: impl Iterator<Item = Response<'a>>) -> Table<SessionRow> {
+pub(super) fn sessions<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Table<SessionRow> {
     let mut groups: BTreeMap<&SessionId, Group<'_>> = BTreeMap::new();
     let counted = Counted::count(basis, responses, |response, sum| {
         groups.entry(response.session).or_default().add(response, sum);
@@ -149,7 +149,7 @@ pub(super) fn sessions<'a>(basis: Basis<'_>, responses: impl Iterator<Item = Res
 }
 
 /// The dearest first.
-pub(super) fn models<'a>(basis: Basis<'_>, responses: impl Iterator<Item = Response<'a>>) -> Table<ModelRow> {
+pub(super) fn models<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Table<ModelRow> {
     let mut groups: BTreeMap<&ModelId, Group<'_>> = BTreeMap::new();
     let counted = Counted::count(basis, responses, |response, sum| {
         groups.entry(response.model).or_default().add(response, sum);
@@ -167,7 +167,7 @@ pub(super) fn models<'a>(basis: Basis<'_>, responses: impl Iterator<Item = Respo
 }
 
 /// The dearest first.
-pub(super) fn projects<'a>(basis: Basis<'_>, responses: impl Iterator<Item = Response<'a>>) -> Table<ProjectRow> {
+pub(super) fn projects<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Table<ProjectRow> {
     let mut groups: BTreeMap<Option<&str>, Group<'_>> = BTreeMap::new();
     let counted = Counted::count(basis, responses, |response, sum| {
         let cwd = basis.sessions.get(response.session).and_then(|facts| facts.cwd());

@@ -128,7 +128,7 @@ impl FromStr for ReportKind {
 
 /// What a report has to know besides the responses.
 #[derive(Clone, Copy, Debug)]
-pub struct Basis<'a> {
+pub struct ReportContext<'a> {
     /// The sessions.
     pub sessions: &'a Sessions,
     /// The reading.
@@ -167,7 +167,7 @@ pub enum Report {
 
 impl Report {
     /// Computes a report over `responses`.
-    pub fn new<'a>(kind: ReportKind, basis: Basis<'_>, responses: impl Iterator<Item = Response<'a>>) -> Self {
+    pub fn new<'a>(kind: ReportKind, basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Self {
         match kind {
             ReportKind::Totals => Self::Totals(Box::new(totals::totals(basis, responses))),
             ReportKind::Daily => Self::Periods(periods::periods(kind, periods::day, basis, responses)),

@@ -6,7 +6,7 @@ use chrono::{Datelike, Days, Months};
 use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
-use super::{Basis, Figures, ReportKind, Table};
+use super::{ReportContext, Figures, ReportKind, Table};
 use crate::history::Response;
 use crate::ids::ModelId;
 use crate::time::{Day, month_start};
@@ -57,7 +57,7 @@ pub(super) fn month(day: Day) -> Period {
 pub(super) fn periods<'a>(
     kind: ReportKind,
     period_of: fn(Day) -> Period,
-    basis: Basis<'_>,
+    basis: ReportContext<'_>,
     responses: impl Iterator<Item = Response<'a>>,
 ) -> Table<PeriodRow> {
     let mut days: BTreeMap<Day, (BTreeSet<&ModelId>, Figures)> = BTreeMap::new();

@@ -74,7 +74,7 @@ proptest! {
         let (ingest, prices, retention) = (Ingest::default(), PriceTable::embedded(), Retention::default());
         let zone = ZoneOffsets::new(vec![(Timestamp::default(), offset_h * 3600)]);
         let now = Timestamp::from_unix_ms(1_770_000_000_000);
-        let basis = Basis {
+        let basis = ReportContext {
             sessions: &sessions, ingest: &ingest, prices: &prices, zone: &zone, now, filter: &filter,
             retention: &retention,
         };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Basis, Figures, Filter, ReportKind, Sum};
+use super::{ReportContext, Figures, Filter, ReportKind, Sum};
 use crate::history::Response;
 use crate::time::Timestamp;
 
@@ -26,7 +26,7 @@ pub struct Table<R> {
 }
 
 impl<R> Table<R> {
-    pub(super) fn new(report: ReportKind, basis: Basis<'_>, counted: Counted, rows: Vec<R>) -> Self {
+    pub(super) fn new(report: ReportKind, basis: ReportContext<'_>, counted: Counted, rows: Vec<R>) -> Self {
         let Counted { undated, totals } = counted;
         Self { report, generated_at: basis.now, filter: basis.filter.clone(), rows, undated, totals }
     }
@@ -42,7 +42,7 @@ pub(super) struct Counted {
 impl Counted {
     /// Takes the responses the filter lets pass, with their figures.
     pub(super) fn count<'a>(
-        basis: Basis<'_>,
+        basis: ReportContext<'_>,
         responses: impl Iterator<Item = Response<'a>>,
         mut each: impl FnMut(Response<'a>, Sum),
     ) -> Self {
@@ -60,7 +60,7 @@ impl Counted {
 }
 
 /// One response, priced.
-pub(super) fn sum(basis: Basis<'_>, response: &Response<'_>) -> Sum {
+pub(super) fn sum(basis: ReportContext<'_>, response: &Response<'_>) -> Sum {
     let cost = basis.prices.charge(response.model, &response.usage);
     Sum { usage: response.usage, responses: 1, cost }
 }

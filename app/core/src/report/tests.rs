@@ -63,7 +63,7 @@ impl Fixture {
     }
 
     fn report(&self, kind: ReportKind, filter: &Filter) -> Report {
-        let basis = Basis {
+        let basis = ReportContext {
             sessions: &self.sessions,
             ingest: &self.ingest,
             prices: &self.prices,

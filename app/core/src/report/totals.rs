@@ -6,7 +6,7 @@ use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
-use super::{Basis, Figures, Filter, ReportKind, Sum};
+use super::{ReportContext, Figures, Filter, ReportKind, Sum};
 use crate::history::{Ingest, Response, ToolIngest, Unreadable};
 use crate::ids::ModelId;
 use crate::record::{Rejection, Tool};
@@ -120,7 +120,7 @@ fn by_tool(figures: &Figures, ingest: &Ingest) -> BTreeMap<Tool, ToolTotals> {
     tools.into_iter().map(|tool| (tool, totals(tool))).collect()
 }
 
-pub(super) fn totals<'a>(basis: Basis<'_>, responses: impl Iterator<Item = Response<'a>>) -> Totals {
+pub(super) fn totals<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Totals {
     let mut unpriced: BTreeSet<&ModelId> = BTreeSet::new();
     let mut sessions = FxHashSet::default();
     let mut span: Option<(Timestamp, Timestamp)> = None;

@@ -13,7 +13,7 @@ use super::json::{self, Count, Value, object};
 use super::{Format, call_id, tool_name};
 use crate::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
 use crate::record::{
-    Activity, AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, Deed, LimitWindow, Place, Presence,
+    Activity, AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, ActivityKind, LimitWindow, Place, Presence,
     PresenceStatus, RateLimitReport, Record, RejectReason, SessionMeta, Tool, ToolCost, ToolModelCost, UsageRecord,
 };
 use crate::time::{SECOND_MS, Timestamp};
@@ -234,7 +234,7 @@ impl Format for Parser {
             Some("assistant") => object.message.content.each_object(&["type", "id", "name"], |[kind, id, name]| {
                 if kind.is_text("tool_use") {
                     let call = call_id(id.id().as_deref(), place);
-                    did(Deed::ToolStarted { call, name: tool_name(name.text().as_deref()) });
+                    did(ActivityKind::ToolStarted { call, name: tool_name(name.text().as_deref()) });
                 }
             }),
             Some("user") => {
@@ -244,24 +244,24 @@ impl Format for Parser {
                     if kind.is_text("tool_result") {
                         asked = Asked::Nothing;
                         let call = call_id(id.id().as_deref(), place);
-                        did(Deed::ToolEnded { call, ok: Some(!failed.is_true()), result_bytes: content.size() });
+                        did(ActivityKind::ToolEnded { call, ok: Some(!failed.is_true()), result_bytes: content.size() });
                     } else if let Asked::NotYetKnown = asked {
                         asked = Asked::of(text);
                     }
                 });
                 let [is_meta, is_summary] = match asked {
                     Asked::Something if is_main_chain => object.whole.fields(&["isMeta", "isCompactSummary"]),
-                    Asked::ToStop if is_main_chain => return did(Deed::TurnEnded { worked_ms: None }),
+                    Asked::ToStop if is_main_chain => return did(ActivityKind::TurnEnded { worked_ms: None }),
                     _ => return,
                 };
                 if !is_meta.is_true() && !is_summary.is_true() {
-                    did(Deed::TurnStarted);
+                    did(ActivityKind::TurnStarted);
                 }
             }
             Some("system") if is_main_chain && object.subtype.is_text("turn_duration") => {
                 let [duration] = object.whole.fields(&["durationMs"]);
                 let worked_ms = if let Count::Is(ms) = duration.count() { Some(ms) } else { None };
-                did(Deed::TurnEnded { worked_ms });
+                did(ActivityKind::TurnEnded { worked_ms });
             }
             _ => {}
         }
@@ -787,7 +787,7 @@ mod tests {
         assert_eq!((empty.session.as_str(), empty.cost, empty.models.len()), ("f00", None, 0));
     }
 
-    fn deeds(path: &str, lines: &str) -> Vec<(Option<String>, i64, Deed)> {
+    fn deeds(path: &str, lines: &str) -> Vec<(Option<String>, i64, ActivityKind)> {
         let mut reader = TranscriptReader::new(Tool::ClaudeCode, path).with_activity();
         let mut found = Vec::new();
         let mut out = |record| {
@@ -838,17 +838,17 @@ mod tests {
         ];
         let lines = lines.join("\n");
         let found = deeds(MAIN, &lines);
-        let started = |id, name: &str| Deed::ToolStarted { call: call(id), name: name.into() };
-        let ended = |id, ok, bytes| Deed::ToolEnded { call: call(id), ok: Some(ok), result_bytes: Some(bytes) };
+        let started = |id, name: &str| ActivityKind::ToolStarted { call: call(id), name: name.into() };
+        let ended = |id, ok, bytes| ActivityKind::ToolEnded { call: call(id), ok: Some(ok), result_bytes: Some(bytes) };
         let expected = [
-            (1, Deed::TurnStarted),
+            (1, ActivityKind::TurnStarted),
             (2, started("toolu_1", "Bash")),
             (2, started("toolu_2", "mcp__git-hub__search")),
             (4, ended("toolu_2", false, 33)),
             (5, ended("toolu_1", true, 6)),
-            (6, Deed::TurnEnded { worked_ms: Some(4500) }),
-            (7, Deed::TurnStarted),
-            (8, Deed::TurnEnded { worked_ms: None }),
+            (6, ActivityKind::TurnEnded { worked_ms: Some(4500) }),
+            (7, ActivityKind::TurnStarted),
+            (8, ActivityKind::TurnEnded { worked_ms: None }),
         ];
         assert_eq!(found, expected.map(|(second, deed)| (None, second * 1000, deed)));
         assert!(!format!("{found:?}").contains("secret"));
@@ -894,7 +894,7 @@ mod tests {
         let long = format!("\"{}\"", "x".repeat(129));
         for name in ["\"a word of a conversation\"", "\"\"", "7", "null", long.as_str()] {
             let found = deeds("projects/p/s1/subagents/agent-a1.jsonl", &tool("null", name));
-            let what = Deed::ToolStarted { call: call_id(None, Place::default()), name: "unknown".into() };
+            let what = ActivityKind::ToolStarted { call: call_id(None, Place::default()), name: "unknown".into() };
             assert_eq!(found, [(Some("a1".to_owned()), 1000, what)], "{name}");
         }
         assert_eq!(call("toolu_1").to_string(), "6f45b4bf483968ae", "it is kept in databases");

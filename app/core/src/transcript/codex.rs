@@ -14,7 +14,7 @@ use super::json::{self, Count, Value, object};
 use super::{Format, call_id, tool_name};
 use crate::ids::{MessageId, ModelId, SessionId};
 use crate::record::{
-    Activity, Compaction, CompactionTrigger, ContextFill, Deed, LimitWindow, Lineage, Place, RateLimitReport, Record,
+    Activity, Compaction, CompactionTrigger, ContextFill, ActivityKind, LimitWindow, Lineage, Place, RateLimitReport, Record,
     RejectReason, SessionMeta, Tool, UsageRecord,
 };
 use crate::time::{MINUTE_MS, SECOND_MS, Timestamp};
@@ -165,18 +165,18 @@ impl Format for Parser {
 }
 
 /// A call of a tool, or its result: `function_call`, `custom_tool_call_output` and so on.
-fn item(payload: Value<'_>, place: Place, did: &mut impl FnMut(Deed)) {
+fn item(payload: Value<'_>, place: Place, did: &mut impl FnMut(ActivityKind)) {
     let [kind, id, name, status, output] = payload.fields(&["type", "call_id", "name", "status", "output"]);
     let Some(kind) = kind.text() else { return };
     let call = call_id(id.id().as_deref(), place);
     if let Some(kind) = kind.strip_suffix("_call") {
-        did(Deed::ToolStarted { call, name: tool_name(name.text().as_deref().or(Some(kind))) });
+        did(ActivityKind::ToolStarted { call, name: tool_name(name.text().as_deref().or(Some(kind))) });
         // Nothing could refer to it later: what the vendor itself does, such as a search, is written when it is over.
         if id.id().is_none() {
-            did(Deed::ToolEnded { call, ok: status.text().map(|status| status == "completed"), result_bytes: None });
+            did(ActivityKind::ToolEnded { call, ok: status.text().map(|status| status == "completed"), result_bytes: None });
         }
     } else if kind.ends_with("_output") {
-        did(Deed::ToolEnded { call, ok: succeeded(output), result_bytes: output.size() });
+        did(ActivityKind::ToolEnded { call, ok: succeeded(output), result_bytes: output.size() });
     }
 }
 
@@ -204,18 +204,18 @@ fn succeeded(output: Value<'_>) -> Option<bool> {
 
 impl Parser {
     /// Turns are said to begin and end; in some rollouts there are only the user's messages.
-    fn turn(&mut self, payload: Value<'_>, did: &mut impl FnMut(Deed)) {
+    fn turn(&mut self, payload: Value<'_>, did: &mut impl FnMut(ActivityKind)) {
         let [kind, duration] = payload.fields(&["type", "duration_ms"]);
         match kind.text().as_deref() {
             Some("task_started" | "turn_started") => {
                 self.state.in_turn = true;
-                did(Deed::TurnStarted);
+                did(ActivityKind::TurnStarted);
             }
-            Some("user_message") if !self.state.in_turn => did(Deed::TurnStarted),
+            Some("user_message") if !self.state.in_turn => did(ActivityKind::TurnStarted),
             Some("task_complete" | "turn_complete" | "turn_aborted") => {
                 self.state.in_turn = false;
                 let worked_ms = if let Count::Is(ms) = duration.count() { Some(ms) } else { None };
-                did(Deed::TurnEnded { worked_ms });
+                did(ActivityKind::TurnEnded { worked_ms });
             }
             _ => {}
         }
@@ -596,7 +596,7 @@ mod tests {
         assert_eq!(records.into_iter().filter_map(only_report).collect::<Vec<_>>(), [1.0, 1.0, 2.0]);
     }
 
-    fn deeds(lines: &[&str]) -> Vec<Deed> {
+    fn deeds(lines: &[&str]) -> Vec<ActivityKind> {
         let mut reader = TranscriptReader::new(Tool::Codex, PATH).with_activity();
         let mut found = Vec::new();
         let mut out = |record| {
@@ -624,7 +624,7 @@ mod tests {
             (event("task_started", ""), event("task_complete", r#","duration_ms":7,"last_agent_message":"secret""#));
         let aborted = event("turn_aborted", r#","reason":"interrupted""#);
         let [begun, over, stopped] =
-            [Deed::TurnStarted, Deed::TurnEnded { worked_ms: Some(7) }, Deed::TurnEnded { worked_ms: None }];
+            [ActivityKind::TurnStarted, ActivityKind::TurnEnded { worked_ms: Some(7) }, ActivityKind::TurnEnded { worked_ms: None }];
         assert_eq!(
             deeds(&[&started, &message, &ended, &started, &message, &message, &aborted]),
             [begun.clone(), over, begun.clone(), stopped]
@@ -638,7 +638,7 @@ mod tests {
         let call = |id: &str| call_id(Some(id), Place::default());
         let result = |kind: &str, output: &str| {
             let found = deeds(&[&item(&format!(r#"{{"type":"{kind}_output","call_id":"c1","output":{output}}}"#))]);
-            let [Deed::ToolEnded { call: of, ok, result_bytes }] = found[..] else { panic!("{output}: {found:?}") };
+            let [ActivityKind::ToolEnded { call: of, ok, result_bytes }] = found[..] else { panic!("{output}: {found:?}") };
             assert_eq!(of, call("c1"));
             (ok, result_bytes)
         };
@@ -646,7 +646,7 @@ mod tests {
             let line =
                 item(&format!(r#"{{"type":"{kind}","call_id":"c1"{name},"arguments":"secret","input":"secret"}}"#));
             let found = deeds(&[&line]);
-            let [Deed::ToolStarted { call: of, name }] = &found[..] else { panic!("{kind}: {found:?}") };
+            let [ActivityKind::ToolStarted { call: of, name }] = &found[..] else { panic!("{kind}: {found:?}") };
             assert_eq!(*of, call("c1"));
             name.to_string()
         };
@@ -677,8 +677,8 @@ mod tests {
         let found = deeds(&[&search, r#"{"type":"function_call","call_id":"c1","name":"shell"}"#]);
         let call = call_id(None, Place { byte_offset: META.len() as u64 + 1, index: 0 });
         let expected = [
-            Deed::ToolStarted { call, name: "web_search".into() },
-            Deed::ToolEnded { call, ok: Some(true), result_bytes: None },
+            ActivityKind::ToolStarted { call, name: "web_search".into() },
+            ActivityKind::ToolEnded { call, ok: Some(true), result_bytes: None },
         ];
         assert_eq!(found, expected, "and none of a line without a time");
     }

@@ -20,14 +20,14 @@ use dashboard_core::history::Response;
 use dashboard_core::ledger::Scope;
 use dashboard_core::price::PriceTable;
 use dashboard_core::record::Tool;
-use dashboard_core::report::{Basis, DaySpec, Filter, Report, ReportKind, Retention};
+use dashboard_core::report::{ReportContext, DaySpec, Filter, Report, ReportKind, Retention};
 use dashboard_core::time::{Timestamp, ZoneOffsets};
 
 use crate::cli::Cli;
 use crate::clock;
 use crate::prices::Prices;
 use crate::source::retention;
-use crate::source::roots::{self, Given, Root, Surroundings};
+use crate::source::roots::{self, ConfiguredRoots, Root, Environment};
 use crate::store;
 use crate::text::Screen;
 use crate::zone::Zone;
@@ -175,8 +175,8 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         tool: args.tool,
     };
     let filter = filter.checked().context("--since and --until")?;
-    let given = Given::new(&args.config_dir, args.codex_home.as_deref());
-    let roots = roots::find(&given, &Surroundings::of_process());
+    let given = ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref());
+    let roots = roots::find(&given, &Environment::of_process());
     if !roots.iter().any(Root::has_transcripts) {
         let looked: Vec<_> = roots.iter().map(|root| root.dir.display().to_string()).collect();
         bail!("no transcripts: none in {} (--config-dir or --codex-home names another place)", looked.join(", "));
@@ -230,6 +230,6 @@ pub fn report(question: Question<'_>, roots: &[Root], data_dir: Option<&Path>) -
     }
     let retention = if kind == ReportKind::Audit { retention::of(roots) } else { Retention::default() };
     let basis =
-        Basis { sessions: &reading.sessions, ingest: &ingest, prices, zone, now, filter, retention: &retention };
+        ReportContext { sessions: &reading.sessions, ingest: &ingest, prices, zone, now, filter, retention: &retention };
     Report::new(kind, basis, responses.into_iter().map(Response::from))
 }

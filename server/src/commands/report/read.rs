@@ -13,9 +13,9 @@ use dashboard_core::record::{Record, UsageRecord};
 use crate::source::SourceMessage;
 use crate::source::files::Unreadable;
 use crate::source::roots::Root;
-use crate::source::tail::{Outlet, OutletGone};
+use crate::source::tail::{RecordSink, SinkClosed};
 use crate::source::transcripts::Transcripts;
-use crate::store::{self, Stored};
+use crate::store::{self, StoredFile};
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -77,8 +77,8 @@ impl Gathered {
     }
 }
 
-impl Outlet for Gathered {
-    fn send(&self, message: SourceMessage) -> Result<(), OutletGone> {
+impl RecordSink for Gathered {
+    fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
         self.reading().take(message);
         Ok(())
     }
@@ -90,7 +90,7 @@ pub fn read_all(roots: &[Root], data_dir: Option<&Path>) -> Reading {
     let gathered = Gathered::default();
     let mut transcripts = Transcripts::new(roots.to_vec(), Box::new(gathered.clone()));
     if let Some(database) = data_dir.map(store::database).filter(|database| database.is_file()) {
-        let take = |Stored { found, state, archived, records, rejections }| {
+        let take = |StoredFile { found, state, archived, records, rejections }| {
             let file = Arc::new(found);
             transcripts.resume(Arc::clone(&file), state.clone(), archived);
             let mut reading = gathered.reading();

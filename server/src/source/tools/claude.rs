@@ -6,7 +6,7 @@ use dashboard_core::record::{Presence, Record, Tool};
 use dashboard_core::transcript::claude;
 
 use super::Adapter;
-use crate::source::roots::Surroundings;
+use crate::source::roots::Environment;
 
 /// See the [module's description](self).
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Adapter for ClaudeCode {
     }
 
     /// `CLAUDE_CONFIG_DIR`, which may list several; or else two places, of which newer versions use the first.
-    fn usual_roots(&self, surroundings: &Surroundings) -> Vec<PathBuf> {
+    fn usual_roots(&self, surroundings: &Environment) -> Vec<PathBuf> {
         let listed = surroundings.listed("CLAUDE_CONFIG_DIR");
         if !listed.is_empty() {
             return listed;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use dashboard_core::record::Tool;
 
 use super::Adapter;
-use crate::source::roots::Surroundings;
+use crate::source::roots::Environment;
 
 /// See the [module's description](self).
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Adapter for Codex {
     }
 
     /// `CODEX_HOME`, or else `~/.codex`.
-    fn usual_roots(&self, surroundings: &Surroundings) -> Vec<PathBuf> {
+    fn usual_roots(&self, surroundings: &Environment) -> Vec<PathBuf> {
         let named = surroundings.variable("CODEX_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         named.or_else(|| surroundings.home.as_ref().map(|home| home.join(".codex"))).into_iter().collect()
     }

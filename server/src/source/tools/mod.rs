@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use dashboard_core::record::{Presence, Record, Tool};
 
-use super::roots::Surroundings;
+use super::roots::Environment;
 
 /// What has to be known of a tool to find and follow its files. It keeps them below one directory, a root.
 pub trait Adapter: Debug + Sync {
@@ -21,7 +21,7 @@ pub trait Adapter: Debug + Sync {
     fn variables(&self) -> &'static [&'static str];
 
     /// The roots it uses in these surroundings, there or not.
-    fn usual_roots(&self, surroundings: &Surroundings) -> Vec<PathBuf>;
+    fn usual_roots(&self, surroundings: &Environment) -> Vec<PathBuf>;
 
     /// The directories of a root that hold transcripts, `*.jsonl` at any depth.
     fn transcript_dirs(&self) -> &'static [&'static str];
