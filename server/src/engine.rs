@@ -4,6 +4,7 @@
 //! has more to do than it manages, the queues fill and the readers of files wait; nothing is dropped.
 //! It never waits for a page.
 
+use crate::observation::SourceMessage;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,6 @@ use crate::clock::{self, Clock};
 use crate::health::{DashboardHealth, Part};
 use crate::history::HistoryRequest;
 use crate::hub::{Hub, Snapshot, SnapshotRequest};
-use crate::source::SourceMessage;
 
 /// Messages taken before what they changed is told.
 const BATCH: usize = 256;

@@ -11,6 +11,7 @@ pub mod history;
 pub mod http;
 pub mod hub;
 pub mod manager;
+pub mod observation;
 pub mod platform;
 pub mod prices;
 pub mod source;

@@ -3,6 +3,7 @@
 //! The parts know each other only through the hub, the health reports and bounded channels; this is
 //! the one place that knows all of them.
 
+use crate::observation::Root;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +26,6 @@ use crate::history::Archive;
 use crate::http::{self, Access, App};
 use crate::hub::Hub;
 use crate::prices::Prices;
-use crate::source::roots::Root;
 use crate::store::{Store, StoreError, Written};
 
 /// Messages of a source that wait for the engine; when there are more, reading waits.

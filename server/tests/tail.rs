@@ -1,6 +1,7 @@
 //! The live source beside a fresh read: whatever happens to the files, both must arrive at the same figures.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+use server::observation::{Root, SourceMessage};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,8 @@ use dashboard_core::record::{FileCounts, Presence, Record};
 use dashboard_core::units::TokenUsage;
 use server::commands::report;
 use server::health::DashboardHealth;
-use server::source::roots::{self, ConfiguredRoots, Root, Environment};
-use server::source::{self, SourceMessage};
+use server::source;
+use server::source::roots::{self, ConfiguredRoots, Environment};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;

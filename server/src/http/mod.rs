@@ -14,6 +14,7 @@ mod security;
 mod serve;
 mod ws;
 
+use crate::observation::Root;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,7 +40,6 @@ use crate::clock::Clock;
 use crate::health::DashboardHealth;
 use crate::history::Archive;
 use crate::hub::Hub;
-use crate::source::roots::Root;
 
 pub use metrics::HighWater;
 pub use security::{Access, AccessError, Token};

@@ -8,7 +8,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dashboard_core::record::Tool;
-use dashboard_core::report::{ReportContext, DaySpec, Filter, Report, ReportKind, Retention};
+use dashboard_core::report::{DaySpec, Filter, Report, ReportContext, ReportKind, Retention};
 use dashboard_core::time::{Timestamp, ZoneOffsets};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;

@@ -1,61 +1,14 @@
 //! Finding transcript files, and reading one from a place on.
 
+use crate::observation::{Root, TranscriptFile, Unreadable};
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use dashboard_core::record::Tool;
 use walkdir::WalkDir;
-
-use super::roots::Root;
 
 /// Bytes read at once.
 pub const CHUNK: usize = 256 << 10;
-
-/// A transcript file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TranscriptFile {
-    /// Whose it is.
-    pub tool: Tool,
-    /// What it is called in claims and reports: unique among all roots.
-    pub key: String,
-    /// The directory of its root: with `name`, what the store knows it by.
-    pub root: PathBuf,
-    /// Its path below its root, with `/` between the parts.
-    pub name: String,
-    /// Where to open it.
-    pub path: PathBuf,
-}
-
-impl TranscriptFile {
-    /// The file called `name` below `root`, there or not.
-    pub fn new(root: &Root, name: String) -> Self {
-        let path = root.dir.join(&name);
-        Self { tool: root.tool, key: format!("{}{name}", root.label), root: root.dir.clone(), name, path }
-    }
-}
-
-/// A file or directory that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-pub struct Unreadable {
-    /// Its path.
-    pub path: String,
-    /// What the system said.
-    pub error: String,
-}
-
-impl From<&Unreadable> for dashboard_core::history::Unreadable {
-    fn from(unreadable: &Unreadable) -> Self {
-        Self { path: unreadable.path.clone(), error: unreadable.error.clone() }
-    }
-}
-
-impl Unreadable {
-    /// Reading `path` failed with `error`.
-    pub fn new(path: &Path, error: &io::Error) -> Self {
-        Self { path: path.display().to_string(), error: error.to_string() }
-    }
-}
 
 /// The transcripts below a root: regular files named `*.jsonl` at any depth of its directories for them, in no
 /// particular order.

@@ -8,7 +8,6 @@
 //! looked at every two seconds, and everything every ten.
 
 pub mod files;
-mod message;
 mod presence;
 pub mod retention;
 pub mod roots;
@@ -20,25 +19,23 @@ mod watches;
 #[cfg(all(test, target_os = "linux"))]
 mod work;
 
+use crate::observation::{RecordSink, Root, SinkClosed, SourceMessage};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dashboard_core::event::{HealthError, HealthStatus};
-pub use message::SourceMessage;
 use notify::RecursiveMode;
 use tokio::sync::mpsc;
 
 use self::presence::Running;
-use self::roots::Root;
-use self::tail::{RecordSink, SinkClosed};
 use self::transcripts::Transcripts;
 use self::wakeup::{Changes, Wakeup};
 use self::watches::{Watches, Watching};
 use crate::clock;
 use crate::health::{DashboardHealth, Part};
-use crate::store::{StoreSender, StoredFile, RepeatRequests};
+use crate::store::{RepeatRequests, StoreSender, StoredFile};
 
 /// How often files that changed lately are looked at, and directories that are not there yet.
 const LOOK: Duration = Duration::from_secs(2);

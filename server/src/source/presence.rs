@@ -2,6 +2,7 @@
 //!
 //! Only these files are read, never the keys beside them.
 
+use crate::observation::Root;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -10,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use dashboard_core::record::Presence;
 
-use super::roots::Root;
 use crate::platform;
 
 /// Such a file is a few hundred bytes.

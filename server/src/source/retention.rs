@@ -3,6 +3,7 @@
 //! Claude Code deletes a transcript some days after its last change; `cleanupPeriodDays` in its settings says how
 //! many. Only that key is read.
 
+use crate::observation::{self, Root, TranscriptFile};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -14,8 +15,7 @@ use dashboard_core::report::{DEFAULT_KEEP_DAYS, Retention, TranscriptAge};
 use dashboard_core::time::Timestamp;
 use serde::Deserialize;
 
-use super::files::{self, TranscriptFile};
-use super::roots::Root;
+use super::files;
 
 #[derive(Deserialize)]
 struct Settings {
@@ -49,7 +49,7 @@ pub fn unreadable(roots: &[Root]) -> Vec<Unreadable> {
             Ok(_) => {}
             // Deleted since we found it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => unreadable.push(files::Unreadable::new(&found.path, &error)),
+            Err(error) => unreadable.push(observation::Unreadable::new(&found.path, &error)),
         }
     }
     unreadable.sort();

@@ -3,6 +3,7 @@
 //! A tool keeps everything below one directory, which we call a root; there may be several. Whether a root exists is
 //! not asked here, because it may appear later.
 
+use crate::observation::Root;
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -11,17 +12,6 @@ use std::path::{Path, PathBuf};
 use dashboard_core::record::Tool;
 
 use super::tools::{self, Adapter};
-
-/// A directory in which a tool keeps its files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Root {
-    /// Whose it is.
-    pub tool: Tool,
-    /// The directory.
-    pub dir: PathBuf,
-    /// What goes before a path below it to make it unique: empty if it is the tool's only root.
-    pub label: String,
-}
 
 impl Root {
     /// What is known of its tool.

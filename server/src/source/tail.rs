@@ -5,49 +5,25 @@
 //! fingerprints of its beginning and of the bytes before the place reached. What is not noticed: bytes overwritten in
 //! the middle of a file that grows in the same moment.
 
-use std::fs::{self, File, Metadata};
+use crate::observation::{FileState, Look, MARK, Marks, RecordSink, SinkClosed, SourceMessage, Stamp, TranscriptFile};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use dashboard_core::record::{FileCounts, Record, Tool};
+use dashboard_core::record::Record;
 use dashboard_core::transcript::{Checkpoint, Reading, TranscriptReader};
-use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::SourceMessage;
-use super::files::{self, TranscriptFile};
+use super::files;
 use super::tools;
 use crate::platform::FileIdentity;
 
 /// Records sent at once.
 const BATCH: usize = 512;
-/// Bytes in a fingerprint, at most.
-const MARK: usize = 1024;
 /// A file that changed this recently is likely to change again.
 const ACTIVE: Duration = Duration::from_mins(10);
-/// Times of files are no finer than this: what changes so soon after a look may leave the time as it is.
-const COARSE: Duration = Duration::from_millis(50);
 /// A file beside a transcript, such as an agent's `.meta.json`, is a few hundred bytes.
 const MAX_META: u64 = 64 << 10;
-
-/// Nobody takes what is read any more: there is no reason to go on.
-#[derive(Debug, PartialEq, Eq)]
-pub struct SinkClosed;
-
-/// Takes what is read, in order; waits while it has enough to do. Several files may be read at once.
-pub(crate) trait RecordSink: Sync {
-    /// Takes one message.
-    ///
-    /// # Errors
-    /// If nobody wants to know any more.
-    fn send(&self, message: SourceMessage) -> Result<(), SinkClosed>;
-
-    /// Whether it has a use for [`Record::Activity`].
-    fn wants_activity(&self) -> bool {
-        false
-    }
-}
 
 /// Why looking at a file ended early.
 #[derive(Debug)]
@@ -97,60 +73,6 @@ pub(super) struct Tail {
     said: bool,
     /// Whether the file beside it still has to be read.
     wants_meta: bool,
-}
-
-/// What another process needs to go on reading a file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FileState {
-    look: Option<Look>,
-    marks: Marks,
-    /// Up to the last newline: what an unfinished line said is not part of it.
-    pub checkpoint: Checkpoint,
-    /// Everything read, an unfinished line included: what counts if the file has gone.
-    pub counts: FileCounts,
-}
-
-/// What tells, without reading it, that a file has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
-    identity: FileIdentity,
-    size: u64,
-    modified: Option<SystemTime>,
-}
-
-/// A file as it was when it was read.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Look {
-    stamp: Stamp,
-    /// Whether an equal stamp will mean that nothing has changed.
-    conclusive: bool,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self { identity: FileIdentity::of(metadata), size: metadata.len(), modified: metadata.modified().ok() }
-    }
-}
-
-impl Look {
-    fn at(metadata: &Metadata) -> Self {
-        let stamp = Stamp::of(metadata);
-        let age = stamp.modified.and_then(|modified| modified.elapsed().ok());
-        Self { stamp, conclusive: age.is_some_and(|age| age > COARSE) }
-    }
-}
-
-impl FileState {
-    /// That of a file of which nothing has been read.
-    pub(crate) fn start(tool: Tool) -> Self {
-        let (look, marks, counts) = (None, Marks::default(), FileCounts::default());
-        Self { look, marks, checkpoint: Checkpoint::start(tool), counts }
-    }
-
-    /// What the file was, should it turn up under another name.
-    pub(super) fn remains(&self) -> Option<(FileIdentity, Marks)> {
-        Some((self.look?.stamp.identity, self.marks))
-    }
 }
 
 fn reader(name: &str, from: Checkpoint, activity: bool) -> TranscriptReader {
@@ -342,57 +264,5 @@ impl Tail {
 
     fn position(&self) -> u64 {
         self.reader.counts().bytes
-    }
-}
-
-/// Fingerprints of what has been read of a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Marks {
-    head: Mark,
-    /// Ends at the place reached.
-    tail: Mark,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Mark {
-    offset: u64,
-    length: usize,
-    hash: u64,
-}
-
-impl Marks {
-    /// If the file holds these bytes at their places, the last of them.
-    pub(super) fn match_in(&self, file: &mut File) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.head.match_in(file)?.and(self.tail.match_in(file)?))
-    }
-
-    /// How far reading had come.
-    fn reached(&self) -> u64 {
-        self.tail.offset + self.tail.length as u64
-    }
-
-    /// The place `position` has been reached by reading `bytes`; `before` are the last bytes before it.
-    fn reach(&mut self, position: u64, bytes: &[u8], before: &[u8]) {
-        if self.head.length == 0 {
-            self.head = Mark::of(position - bytes.len() as u64, &bytes[..bytes.len().min(MARK)]);
-        }
-        self.tail = Mark::of(position - before.len() as u64, before);
-    }
-}
-
-impl Mark {
-    fn of(offset: u64, bytes: &[u8]) -> Self {
-        Self { offset, length: bytes.len(), hash: xxh3_64(bytes) }
-    }
-
-    /// The bytes, if they are in the file.
-    fn match_in(&self, file: &mut File) -> io::Result<Option<Vec<u8>>> {
-        let mut bytes = vec![0; self.length];
-        file.seek(SeekFrom::Start(self.offset))?;
-        match file.read_exact(&mut bytes) {
-            Ok(()) => Ok((Self::of(self.offset, &bytes).hash == self.hash || self.length == 0).then_some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 }

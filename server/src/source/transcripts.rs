@@ -3,6 +3,7 @@
 //! Which files to look at comes from the watcher, and from looking around oneself now and then, since watchers miss
 //! things. Looking at a file that has not changed costs one system call, so it is done when in doubt.
 
+use crate::observation::{FileState, Marks, RecordSink, Root, SinkClosed, SourceMessage, TranscriptFile, Unreadable};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
@@ -12,10 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::SourceMessage;
-use super::files::{self, TranscriptFile, Unreadable};
-use super::roots::Root;
-use super::tail::{FileState, Interrupted, Marks, RecordSink, SinkClosed, Seen, Tail};
+use super::files;
+use super::tail::{Interrupted, Seen, Tail};
 use crate::platform::FileIdentity;
 
 /// Less than this to read is not worth a thread.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+use crate::observation::{RecordSink, Root, SinkClosed, SourceMessage};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,9 +10,6 @@ use std::sync::{Arc, Mutex};
 
 use dashboard_core::record::Tool;
 
-use super::SourceMessage;
-use super::roots::Root;
-use super::tail::{RecordSink, SinkClosed};
 use super::transcripts::Transcripts;
 
 /// Fingerprints compared before reading on: the beginning of the file, and the bytes before the place reached.

@@ -1,5 +1,6 @@
 //! Reading the store: every file's claims, as if the file had just been read.
 
+use crate::observation::{FileState, Root, SinkClosed, TranscriptFile};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,9 +16,6 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::codes::Code;
 use super::{StoredFile, schema};
-use crate::source::files::TranscriptFile;
-use crate::source::roots::Root;
-use crate::source::tail::{FileState, SinkClosed};
 
 /// Why the store cannot be read.
 #[derive(Debug, thiserror::Error)]

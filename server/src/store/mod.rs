@@ -16,6 +16,7 @@ mod session;
 mod tests;
 mod writer;
 
+use crate::observation::{FileState, RecordSink, Root, SinkClosed, SourceMessage, TranscriptFile};
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -29,10 +30,6 @@ use dashboard_core::time::Timestamp;
 
 use crate::health::DashboardHealth;
 use crate::platform;
-use crate::source::SourceMessage;
-use crate::source::files::TranscriptFile;
-use crate::source::roots::Root;
-use crate::source::tail::{FileState, RecordSink, SinkClosed};
 
 pub use load::{LoadError, Reader};
 pub use session::session_records;
@@ -216,7 +213,11 @@ impl StoreSender {
     ///
     /// # Errors
     /// Those of `take`.
-    pub fn load(&self, roots: &[Root], take: impl FnMut(StoredFile) -> Result<(), SinkClosed>) -> Result<(), SinkClosed> {
+    pub fn load(
+        &self,
+        roots: &[Root],
+        take: impl FnMut(StoredFile) -> Result<(), SinkClosed>,
+    ) -> Result<(), SinkClosed> {
         match Reader::open(&self.database).and_then(|reader| reader.load(roots, take)) {
             Ok(taken) => taken,
             Err(error) => {

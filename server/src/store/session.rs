@@ -1,15 +1,15 @@
 //! Reading one session's records from the store, for a replay.
 
+use crate::observation::FileState;
 use std::path::Path;
 
 use dashboard_core::ids::{AgentId, CallId, SessionId, ToolName};
 use dashboard_core::ledger::{Ledger, Scope};
 use dashboard_core::record::{Record, Tool};
-use dashboard_core::replay::{SessionRecordsBuilder, RecordKind, SessionRecord};
+use dashboard_core::replay::{RecordKind, SessionRecord, SessionRecordsBuilder};
 use rusqlite::OptionalExtension;
 
 use super::load::{LoadError, Names, OneFile, Reader, code, time};
-use crate::source::tail::FileState;
 
 /// A session's records in order of time; none if the store does not know it.
 ///

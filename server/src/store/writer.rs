@@ -7,6 +7,7 @@
 //! of them, since there would be a gap, until they are repeated from the beginning. That is asked for as soon as
 //! writing works again.
 
+use crate::observation::{FileState, SourceMessage, TranscriptFile};
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -24,12 +25,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
 use super::codes::Code;
-use super::{Lock, StoreError, WriterMessage, RepeatRequests, Written, schema, set_aside};
+use super::{Lock, RepeatRequests, StoreError, WriterMessage, Written, schema, set_aside};
 use crate::clock;
 use crate::health::{DashboardHealth, Part};
-use crate::source::SourceMessage;
-use crate::source::files::TranscriptFile;
-use crate::source::tail::FileState;
 
 /// Messages that wait for the writer; when there are more, reading waits.
 const QUEUE: usize = 256;

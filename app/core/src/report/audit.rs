@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
-use super::{ReportContext, Filter, ReportKind, Sum};
+use super::{Filter, ReportContext, ReportKind, Sum};
 use crate::drift::Drift;
 use crate::history::{Response, Unreadable};
 use crate::ids::ModelId;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::table::{Counted, sum};
-use super::{ReportContext, Figures, ReportKind, Table};
+use super::{Figures, ReportContext, ReportKind, Table};
 use crate::history::Response;
 use crate::ids::ModelId;
 use crate::record::Tool;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
-use super::{ReportContext, Figures, ReportKind, Sum, Table};
+use super::{Figures, ReportContext, ReportKind, Sum, Table};
 use crate::format;
 use crate::history::Response;
 use crate::ids::{ModelId, SessionId};
@@ -122,7 +122,10 @@ fn owned(models: BTreeSet<&ModelId>) -> BTreeSet<ModelId> {
 }
 
 /// The one used last at the end.
-pub(super) fn sessions<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Table<SessionRow> {
+pub(super) fn sessions<'a>(
+    basis: ReportContext<'_>,
+    responses: impl Iterator<Item = Response<'a>>,
+) -> Table<SessionRow> {
     let mut groups: BTreeMap<&SessionId, Group<'_>> = BTreeMap::new();
     let counted = Counted::count(basis, responses, |response, sum| {
         groups.entry(response.session).or_default().add(response, sum);
@@ -167,7 +170,10 @@ pub(super) fn models<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item
 }
 
 /// The dearest first.
-pub(super) fn projects<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Table<ProjectRow> {
+pub(super) fn projects<'a>(
+    basis: ReportContext<'_>,
+    responses: impl Iterator<Item = Response<'a>>,
+) -> Table<ProjectRow> {
     let mut groups: BTreeMap<Option<&str>, Group<'_>> = BTreeMap::new();
     let counted = Counted::count(basis, responses, |response, sum| {
         let cwd = basis.sessions.get(response.session).and_then(|facts| facts.cwd());

@@ -6,7 +6,7 @@ use chrono::{Datelike, Days, Months};
 use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
-use super::{ReportContext, Figures, ReportKind, Table};
+use super::{Figures, ReportContext, ReportKind, Table};
 use crate::history::Response;
 use crate::ids::ModelId;
 use crate::time::{Day, month_start};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ReportContext, Figures, Filter, ReportKind, Sum};
+use super::{Figures, Filter, ReportContext, ReportKind, Sum};
 use crate::history::Response;
 use crate::time::Timestamp;
 

@@ -6,7 +6,7 @@ use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
-use super::{ReportContext, Figures, Filter, ReportKind, Sum};
+use super::{Figures, Filter, ReportContext, ReportKind, Sum};
 use crate::history::{Ingest, Response, ToolIngest, Unreadable};
 use crate::ids::ModelId;
 use crate::record::{Rejection, Tool};

@@ -13,8 +13,9 @@ use super::json::{self, Count, Value, object};
 use super::{Format, call_id, tool_name};
 use crate::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
 use crate::record::{
-    Activity, AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, ActivityKind, LimitWindow, Place, Presence,
-    PresenceStatus, RateLimitReport, Record, RejectReason, SessionMeta, Tool, ToolCost, ToolModelCost, UsageRecord,
+    Activity, ActivityKind, AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, LimitWindow, Place,
+    Presence, PresenceStatus, RateLimitReport, Record, RejectReason, SessionMeta, Tool, ToolCost, ToolModelCost,
+    UsageRecord,
 };
 use crate::time::{SECOND_MS, Timestamp};
 use crate::units::{Money, TokenUsage, Tokens};
@@ -244,7 +245,11 @@ impl Format for Parser {
                     if kind.is_text("tool_result") {
                         asked = Asked::Nothing;
                         let call = call_id(id.id().as_deref(), place);
-                        did(ActivityKind::ToolEnded { call, ok: Some(!failed.is_true()), result_bytes: content.size() });
+                        did(ActivityKind::ToolEnded {
+                            call,
+                            ok: Some(!failed.is_true()),
+                            result_bytes: content.size(),
+                        });
                     } else if let Asked::NotYetKnown = asked {
                         asked = Asked::of(text);
                     }

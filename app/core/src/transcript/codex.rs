@@ -14,8 +14,8 @@ use super::json::{self, Count, Value, object};
 use super::{Format, call_id, tool_name};
 use crate::ids::{MessageId, ModelId, SessionId};
 use crate::record::{
-    Activity, Compaction, CompactionTrigger, ContextFill, ActivityKind, LimitWindow, Lineage, Place, RateLimitReport, Record,
-    RejectReason, SessionMeta, Tool, UsageRecord,
+    Activity, ActivityKind, Compaction, CompactionTrigger, ContextFill, LimitWindow, Lineage, Place, RateLimitReport,
+    Record, RejectReason, SessionMeta, Tool, UsageRecord,
 };
 use crate::time::{MINUTE_MS, SECOND_MS, Timestamp};
 use crate::units::{TokenUsage, Tokens};
@@ -173,7 +173,11 @@ fn item(payload: Value<'_>, place: Place, did: &mut impl FnMut(ActivityKind)) {
         did(ActivityKind::ToolStarted { call, name: tool_name(name.text().as_deref().or(Some(kind))) });
         // Nothing could refer to it later: what the vendor itself does, such as a search, is written when it is over.
         if id.id().is_none() {
-            did(ActivityKind::ToolEnded { call, ok: status.text().map(|status| status == "completed"), result_bytes: None });
+            did(ActivityKind::ToolEnded {
+                call,
+                ok: status.text().map(|status| status == "completed"),
+                result_bytes: None,
+            });
         }
     } else if kind.ends_with("_output") {
         did(ActivityKind::ToolEnded { call, ok: succeeded(output), result_bytes: output.size() });
@@ -623,8 +627,11 @@ mod tests {
         let (started, ended) =
             (event("task_started", ""), event("task_complete", r#","duration_ms":7,"last_agent_message":"secret""#));
         let aborted = event("turn_aborted", r#","reason":"interrupted""#);
-        let [begun, over, stopped] =
-            [ActivityKind::TurnStarted, ActivityKind::TurnEnded { worked_ms: Some(7) }, ActivityKind::TurnEnded { worked_ms: None }];
+        let [begun, over, stopped] = [
+            ActivityKind::TurnStarted,
+            ActivityKind::TurnEnded { worked_ms: Some(7) },
+            ActivityKind::TurnEnded { worked_ms: None },
+        ];
         assert_eq!(
             deeds(&[&started, &message, &ended, &started, &message, &message, &aborted]),
             [begun.clone(), over, begun.clone(), stopped]
@@ -638,7 +645,9 @@ mod tests {
         let call = |id: &str| call_id(Some(id), Place::default());
         let result = |kind: &str, output: &str| {
             let found = deeds(&[&item(&format!(r#"{{"type":"{kind}_output","call_id":"c1","output":{output}}}"#))]);
-            let [ActivityKind::ToolEnded { call: of, ok, result_bytes }] = found[..] else { panic!("{output}: {found:?}") };
+            let [ActivityKind::ToolEnded { call: of, ok, result_bytes }] = found[..] else {
+                panic!("{output}: {found:?}")
+            };
             assert_eq!(of, call("c1"));
             (ok, result_bytes)
         };

@@ -6,6 +6,7 @@
 mod print;
 mod read;
 
+use crate::observation::Root;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
@@ -20,14 +21,14 @@ use dashboard_core::history::Response;
 use dashboard_core::ledger::Scope;
 use dashboard_core::price::PriceTable;
 use dashboard_core::record::Tool;
-use dashboard_core::report::{ReportContext, DaySpec, Filter, Report, ReportKind, Retention};
+use dashboard_core::report::{DaySpec, Filter, Report, ReportContext, ReportKind, Retention};
 use dashboard_core::time::{Timestamp, ZoneOffsets};
 
 use crate::cli::Cli;
 use crate::clock;
 use crate::prices::Prices;
 use crate::source::retention;
-use crate::source::roots::{self, ConfiguredRoots, Root, Environment};
+use crate::source::roots::{self, ConfiguredRoots, Environment};
 use crate::store;
 use crate::text::Screen;
 use crate::zone::Zone;
@@ -229,7 +230,14 @@ pub fn report(question: Question<'_>, roots: &[Root], data_dir: Option<&Path>) -
         eprintln!("cannot read {}: {}", unreadable.path, unreadable.error);
     }
     let retention = if kind == ReportKind::Audit { retention::of(roots) } else { Retention::default() };
-    let basis =
-        ReportContext { sessions: &reading.sessions, ingest: &ingest, prices, zone, now, filter, retention: &retention };
+    let basis = ReportContext {
+        sessions: &reading.sessions,
+        ingest: &ingest,
+        prices,
+        zone,
+        now,
+        filter,
+        retention: &retention,
+    };
     Report::new(kind, basis, responses.into_iter().map(Response::from))
 }

@@ -3,6 +3,7 @@
 //! The files are read by the same code that follows them for the page, so that the two cannot differ. Nothing is
 //! written.
 
+use crate::observation::{RecordSink, Root, SinkClosed, SourceMessage, Unreadable};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,10 +11,6 @@ use dashboard_core::history::{Ingest, Sessions};
 use dashboard_core::ledger::{Ledger, Scope};
 use dashboard_core::record::{Record, UsageRecord};
 
-use crate::source::SourceMessage;
-use crate::source::files::Unreadable;
-use crate::source::roots::Root;
-use crate::source::tail::{RecordSink, SinkClosed};
 use crate::source::transcripts::Transcripts;
 use crate::store::{self, StoredFile};
 

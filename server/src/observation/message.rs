@@ -8,8 +8,8 @@ use std::sync::Arc;
 use dashboard_core::event::HealthError;
 use dashboard_core::record::{Presence, Record, Rejection};
 
-use super::files::TranscriptFile;
-use super::tail::FileState;
+use super::file::TranscriptFile;
+use super::state::FileState;
 
 /// One message.
 #[derive(Clone, Debug)]
@@ -41,4 +41,22 @@ pub enum SourceMessage {
     Failure(HealthError),
     /// Everything that was there at the start has been read. Said once.
     HistoryRead,
+}
+
+/// Nobody takes what is read any more: there is no reason to go on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SinkClosed;
+
+/// Takes what is read, in order; waits while it has enough to do. Several files may be read at once.
+pub trait RecordSink: Sync {
+    /// Takes one message.
+    ///
+    /// # Errors
+    /// If nobody wants to know any more.
+    fn send(&self, message: SourceMessage) -> Result<(), SinkClosed>;
+
+    /// Whether it has a use for [`Record::Activity`].
+    fn wants_activity(&self) -> bool {
+        false
+    }
 }

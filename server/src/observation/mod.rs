@@ -1,0 +1,13 @@
+//! What a source says: files, their state, and messages about them.
+//!
+//! The vocabulary between sources, store, engine and HTTP. It lies below all of them: they import it, and none of them
+//! needs to import another to understand what was read. It opens no file except to compare fingerprints.
+
+mod file;
+mod message;
+mod state;
+
+pub use file::{Root, TranscriptFile, Unreadable};
+pub use message::{RecordSink, SinkClosed, SourceMessage};
+pub use state::FileState;
+pub(crate) use state::{Look, MARK, Marks, Stamp};
