@@ -141,9 +141,9 @@ impl Ledger {
             return;
         };
         if entry.claimed.last() != Some(message) {
-            entry.claimed.push(message.clone());
+            entry.claimed.push(*message);
         }
-        let claims = self.messages.entry(message.clone()).or_default();
+        let claims = self.messages.entry(*message).or_default();
         let claim = Claim { file, record: record.clone() };
         if claims.is_empty() {
             on_change(Change::Added(record));
@@ -221,7 +221,7 @@ impl Ledger {
             .chain([(file, self.generation(file, Scope::All))])
             .collect();
         let files = concerned.keys().map(|id| &self.files[id.0 as usize]);
-        let messages: BTreeSet<MessageId> = files.flat_map(|file| &file.claimed).cloned().collect();
+        let messages: BTreeSet<MessageId> = files.flat_map(|file| &file.claimed).copied().collect();
 
         let responses = |ledger: &Self| {
             let claims = messages.iter().filter_map(|message| ledger.messages.get(message));

@@ -294,6 +294,7 @@ mod tests {
             cache_creation: Tokens(write),
             cache_creation_1h: Tokens(write_1h),
             cache_read: Tokens(read),
+            reasoning: Tokens::ZERO,
         }
     }
 

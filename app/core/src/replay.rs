@@ -52,7 +52,7 @@ pub enum RecordKind {
     },
     /// A model answered.
     Response {
-        /// The vendor's id of the message.
+        /// A hash of the vendor's id of the message.
         #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
         message: Option<MessageId>,
         /// The subagent that asked; null on the main chain.

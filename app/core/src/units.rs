@@ -22,6 +22,11 @@ impl Tokens {
         (whole.0 > 0).then(|| self.0 as f64 * 100.0 / whole.0 as f64)
     }
 
+    /// Whether there are none.
+    pub fn is_zero(&self) -> bool {
+        *self == Self::ZERO
+    }
+
     /// The difference, or zero.
     #[must_use]
     pub fn saturating_sub(self, other: Self) -> Self {
@@ -73,6 +78,9 @@ pub struct TokenUsage {
     pub cache_creation_1h: Tokens,
     /// Tokens read from the cache.
     pub cache_read: Tokens,
+    /// The part of `output` spent on reasoning, where the tool says so; zero where it does not.
+    #[serde(default, skip_serializing_if = "Tokens::is_zero")]
+    pub reasoning: Tokens,
 }
 
 impl TokenUsage {
@@ -110,6 +118,7 @@ impl AddAssign for TokenUsage {
         self.cache_creation += other.cache_creation;
         self.cache_creation_1h += other.cache_creation_1h;
         self.cache_read += other.cache_read;
+        self.reasoning += other.reasoning;
     }
 }
 impl SubAssign for TokenUsage {
@@ -119,6 +128,7 @@ impl SubAssign for TokenUsage {
         self.cache_creation -= other.cache_creation;
         self.cache_creation_1h -= other.cache_creation_1h;
         self.cache_read -= other.cache_read;
+        self.reasoning -= other.reasoning;
     }
 }
 

@@ -240,8 +240,8 @@ impl OneFile<'_> {
             session: self.session(row.get(2)?)?,
             agent: agent.map(|id| self.names.get(id).map(AgentId::new)).transpose()?,
             sidechain: row.get(4)?,
-            message: text(5)?.map(MessageId::new),
-            request: text(6)?.map(RequestId::new),
+            message: text(5)?.and_then(|text| u128::from_str_radix(&text, 16).ok()).map(MessageId::from_number),
+            request: text(6)?.and_then(|text| u64::from_str_radix(&text, 16).ok()).map(RequestId::from_number),
             model: ModelId::new(self.names.get(row.get(7)?)?),
             at: time(row.get(8)?),
             usage: TokenUsage {
@@ -250,6 +250,7 @@ impl OneFile<'_> {
                 cache_creation: tokens(row, 11)?,
                 cache_creation_1h: tokens(row, 12)?,
                 cache_read: tokens(row, 13)?,
+                reasoning: Tokens::ZERO,
             },
             place: Place { byte_offset: row.get::<_, i64>(0)?.cast_unsigned(), index: row.get(1)? },
             bad_counts: row.get(14)?,

@@ -16,7 +16,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use dashboard_core::event::HealthStatus;
-use dashboard_core::ids::{AgentId, MessageId, RequestId, SessionId};
+use dashboard_core::ids::{AgentId, SessionId};
 use dashboard_core::ledger;
 use dashboard_core::record::{Activity, ActivityKind, Record, Rejection, SessionMeta, UsageRecord};
 use dashboard_core::time::Timestamp;
@@ -471,8 +471,8 @@ impl Rows<'_> {
                 session,
                 agent,
                 claim.sidechain,
-                claim.message.as_ref().map(MessageId::as_str),
-                claim.request.as_ref().map(RequestId::as_str),
+                claim.message.map(|id| format!("{id}")),
+                claim.request.map(|id| format!("{:016x}", id.number())),
                 model,
                 ms(claim.at),
                 count(usage.input),

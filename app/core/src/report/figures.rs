@@ -75,6 +75,9 @@ pub(crate) struct Written {
     cache_creation_1h: Tokens,
     /// Tokens read from the cache.
     cache_read: Tokens,
+    /// The part of the output spent on reasoning, where the tool says so.
+    #[serde(default)]
+    reasoning: Tokens,
     /// All four kinds.
     total: Tokens,
     /// Responses, each counted once.
@@ -97,6 +100,7 @@ impl From<Sum> for Written {
             cache_creation: usage.cache_creation,
             cache_creation_1h: usage.cache_creation_1h,
             cache_read: usage.cache_read,
+            reasoning: usage.reasoning,
             total: usage.total(),
             responses,
             cost_usd: known.map(Money::usd),
@@ -108,10 +112,10 @@ impl From<Sum> for Written {
 
 impl From<Written> for Sum {
     fn from(written: Written) -> Self {
-        let Written { input, output, cache_creation, cache_creation_1h, cache_read, .. } = written;
+        let Written { input, output, cache_creation, cache_creation_1h, cache_read, reasoning, .. } = written;
         let money = |usd: Option<f64>| usd.and_then(Money::from_usd).unwrap_or_default();
         Self {
-            usage: TokenUsage { input, output, cache_creation, cache_creation_1h, cache_read },
+            usage: TokenUsage { input, output, cache_creation, cache_creation_1h, cache_read, reasoning },
             responses: written.responses,
             cost: Cost {
                 priced: money(written.cost_usd),

@@ -69,6 +69,7 @@ proptest! {
             usage: TokenUsage {
                 input: Tokens(count[0]), output: Tokens(count[1]), cache_creation: Tokens(count[2]),
                 cache_creation_1h: Tokens(count[3].min(count[2])), cache_read: Tokens(count[4]),
+                reasoning: Tokens(count[1] / 2),
             },
         }).collect();
         let (ingest, prices, retention) = (Ingest::default(), PriceTable::embedded(), Retention::default());

@@ -123,6 +123,7 @@ impl Conversation {
             cache_creation: Tokens(self.fresh),
             cache_creation_1h: Tokens(if hour_cache { self.fresh } else { 0 }),
             cache_read: Tokens(self.cached),
+            reasoning: Tokens::ZERO,
         };
         *self = Self { cached: self.fill(), fresh: input + answer + reads };
         usage
@@ -240,6 +241,7 @@ impl DashboardSimulator {
             cache_creation: Tokens(responses * (answer + reads)),
             cache_creation_1h: Tokens(responses * (answer + reads)),
             cache_read: Tokens(responses * fill),
+            reasoning: Tokens::ZERO,
         };
         let session = self.session_id();
         self.emit(now, meta(&session, None, desk, now));
@@ -407,7 +409,7 @@ impl DashboardSimulator {
             session,
             sidechain: agent.is_some(),
             agent,
-            message: Some(MessageId::new(format!("msg_{}", self.hex(16)))),
+            message: Some(MessageId::of(&format!("msg_{}", self.hex(16)))),
             request: None,
             model,
             at: Some(now),

@@ -92,6 +92,14 @@ object! {
         cache_read: "cache_read_input_tokens",
         ;
         parts: "cache_creation" => CacheCreation,
+        details: "output_tokens_details" => OutputDetails,
+    }
+}
+
+object! {
+    /// What the output was spent on.
+    struct OutputDetails {
+        thinking: "thinking_tokens",
     }
 }
 
@@ -153,10 +161,8 @@ pub(super) struct Parser {
     agent: Option<AgentId>,
     /// What was said of the session last, with everything said before.
     said: Option<SessionMeta>,
-    /// Names in the newest usage record, so that one text serves all lines that repeat them.
+    /// Model of the newest usage record, so that one text serves all lines that repeat it.
     model: Option<ModelId>,
-    message: Option<MessageId>,
-    request: Option<RequestId>,
     state: State,
 }
 
@@ -175,8 +181,6 @@ impl Parser {
             agent: agent_of(path).map(AgentId::new),
             said: None,
             model: None,
-            message: None,
-            request: None,
             state,
         }
     }
@@ -369,9 +373,9 @@ impl Parser {
             session,
             agent: claim.agent.id().map_or(agent, |id| Some(AgentId::new(&*id))),
             sidechain: claim.embedded || object.sidechain.is_true(),
-            message: shared(&mut self.message, claim.message.id),
-            request: shared(&mut self.request, claim.request),
-            model: shared(&mut self.model, claim.message.model).unwrap_or_else(|| ModelId::new("unknown")),
+            message: claim.message.id.id().map(|id| MessageId::of(&id)),
+            request: claim.request.id().map(|id| RequestId::of(&id)),
+            model: self.model(claim.message.model),
             at: if claim.embedded { at.or_else(|| object.timestamp.timestamp()) } else { at },
             usage,
             place,
@@ -380,11 +384,16 @@ impl Parser {
     }
 }
 
-/// The id: the one known, if it is the same, or else a new one, known from now on.
-fn shared<T: Clone + AsRef<str> + for<'a> From<&'a str>>(known: &mut Option<T>, id: Value<'_>) -> Option<T> {
-    match known {
-        Some(known) if id.is_text(known.as_ref()) => Some(known.clone()),
-        _ => Some(known.insert(T::from(&*id.id()?)).clone()),
+impl Parser {
+    /// The model of this name, sharing its text with the record before; `unknown` without a name.
+    fn model(&mut self, name: Value<'_>) -> ModelId {
+        match &self.model {
+            Some(known) if name.is_text(known.as_str()) => known.clone(),
+            _ => {
+                let model = name.id().map_or_else(|| ModelId::new("unknown"), |name| ModelId::new(&*name));
+                self.model.insert(model).clone()
+            }
+        }
     }
 }
 
@@ -407,7 +416,7 @@ fn agent_of(path: &str) -> Option<&str> {
 }
 
 fn tokens(usage: &Usage<'_>, bad_counts: &mut u32) -> TokenUsage {
-    let Usage { input, output, cache_creation: creation, cache_read: read, parts, .. } = *usage;
+    let Usage { input, output, cache_creation: creation, cache_read: read, parts, details, .. } = *usage;
     let CacheCreation { five_minutes, one_hour, .. } = parts;
     let mut count = |value: Value<'_>| match value.count() {
         Count::Is(number) => Tokens(number),
@@ -419,9 +428,16 @@ fn tokens(usage: &Usage<'_>, bad_counts: &mut u32) -> TokenUsage {
     };
     let (five_minutes, one_hour) = (count(five_minutes), count(one_hour));
     let cache_creation = if creation.is_null() { five_minutes + one_hour } else { count(creation) };
+    let output = count(output);
     TokenUsage {
         input: count(input),
-        output: count(output),
+        output,
+        // A detail of the vendor's that is absent in most versions: what is no count here spoils nothing.
+        reasoning: if let Count::Is(thinking) = details.thinking.count() {
+            Tokens(thinking).min(output)
+        } else {
+            Tokens::ZERO
+        },
         cache_creation,
         cache_creation_1h: one_hour.min(cache_creation),
         cache_read: count(read),
@@ -461,7 +477,7 @@ fn tool_cost(object: &Object<'_>, session: SessionId, at: Option<Timestamp>) -> 
                 Count::Absent | Count::Bad => Tokens::ZERO,
             });
         let model = ModelId::new(&*name);
-        let usage = TokenUsage { input, output, cache_creation, cache_creation_1h: Tokens::ZERO, cache_read };
+        let usage = TokenUsage { input, output, cache_creation, cache_read, ..TokenUsage::default() };
         models.insert(model.clone(), ToolModelCost { model, usage, cost: money(cost) });
     }
     ToolCost { session, at, cost: money(total), models: models.into_values().collect() }
@@ -567,7 +583,7 @@ mod tests {
     fn counted(usage: &str) -> ([u64; 5], u32) {
         let found = usages(MAIN, &format!(r#"{{"type":"assistant","message":{{"usage":{usage}}}}}"#));
         let [record] = &found[..] else { panic!("one record of {usage}") };
-        let TokenUsage { input, output, cache_creation, cache_creation_1h, cache_read } = record.usage;
+        let TokenUsage { input, output, cache_creation, cache_creation_1h, cache_read, .. } = record.usage;
         ([input.0, output.0, cache_creation.0, cache_creation_1h.0, cache_read.0], record.bad_counts)
     }
 
@@ -599,6 +615,7 @@ mod tests {
                 cache_creation: Tokens(372),
                 cache_creation_1h: Tokens(372),
                 cache_read: Tokens(89_913),
+                reasoning: Tokens(40),
             },
             place: Place::default(),
             bad_counts: 0,
@@ -777,6 +794,7 @@ mod tests {
             cache_creation: Tokens(9149),
             cache_creation_1h: Tokens(0),
             cache_read: Tokens(106_786),
+            reasoning: Tokens::ZERO,
         };
         let expected = ToolCost {
             session: "s1".into(),

@@ -73,8 +73,8 @@ pub struct State {
 /// A row of token counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Row {
-    /// Of it and all rows before it.
-    id: MessageId,
+    /// Hash of it and all rows before it, as 32 hexadecimal digits.
+    id: String,
     /// The session's sums: input, cached, output, reasoning.
     total: [u64; 4],
 }
@@ -298,7 +298,7 @@ impl Parser {
             return 0;
         }
         let mut bad_counts = 0;
-        let last @ [input, cached, output, _] = counts(last, &mut bad_counts);
+        let last @ [input, cached, output, reasoning] = counts(last, &mut bad_counts);
         let total = counts(total, &mut 0);
         let known = self.state.model.as_ref();
         let model = match model.id() {
@@ -307,14 +307,15 @@ impl Parser {
         };
         let repeated = self.state.last.as_ref().is_some_and(|before| before.total == total);
         if !repeated {
-            let id = row_id(self.state.last.as_ref().map(|before| &before.id), last, total);
-            self.state.last = Some(Row { id: id.clone(), total });
+            let id = row_id(self.state.last.as_ref().map(|before| before.id.as_str()), last, total);
+            let message = MessageId::of(&id);
+            self.state.last = Some(Row { id, total });
             out(Record::Usage(UsageRecord {
                 tool: Tool::Codex,
                 session: self.session(),
                 agent: None,
                 sidechain: false,
-                message: Some(id),
+                message: Some(message),
                 request: None,
                 model: model.clone(),
                 at,
@@ -322,6 +323,7 @@ impl Parser {
                     input: Tokens(input.saturating_sub(cached)),
                     output: Tokens(output),
                     cache_read: Tokens(cached.min(input)),
+                    reasoning: Tokens(reasoning.min(output)),
                     ..TokenUsage::default()
                 },
                 place,
@@ -402,14 +404,14 @@ fn window_of(minutes: Count, usual: LimitWindow) -> Option<LimitWindow> {
 }
 
 /// The name of a row: equal in two files if all rows up to it are. FNV-1a, so that it never changes.
-fn row_id(before: Option<&MessageId>, last: [u64; 4], total: [u64; 4]) -> MessageId {
-    let before = before.map_or("", MessageId::as_str).as_bytes();
+fn row_id(before: Option<&str>, last: [u64; 4], total: [u64; 4]) -> String {
+    let before = before.unwrap_or_default().as_bytes();
     let counts = last.into_iter().chain(total).flat_map(u64::to_le_bytes);
     let hash =
         before.iter().copied().chain(counts).fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128, |hash, byte| {
             (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
         });
-    MessageId::new(format!("{hash:032x}"))
+    format!("{hash:032x}")
 }
 
 #[cfg(test)]
@@ -471,11 +473,17 @@ mod tests {
             session: "s1".into(),
             agent: None,
             sidechain: false,
-            message: Some(row_id(None, [100, 40, 7, 2], [100, 0, 0, 0])),
+            message: Some(MessageId::of(&row_id(None, [100, 40, 7, 2], [100, 0, 0, 0]))),
             request: None,
             model: "gpt-5.5".into(),
             at,
-            usage: TokenUsage { input: Tokens(60), output: Tokens(7), cache_read: Tokens(40), ..TokenUsage::default() },
+            usage: TokenUsage {
+                input: Tokens(60),
+                output: Tokens(7),
+                cache_read: Tokens(40),
+                reasoning: Tokens(2),
+                ..TokenUsage::default()
+            },
             place: Place { byte_offset: META.len() as u64 + TURN.len() as u64 + 2, index: 0 },
             bad_counts: 0,
         };
@@ -515,8 +523,8 @@ mod tests {
         assert_eq!(ids(&[&fork, &rows[0], &rows[0], &rows[1]]), whole[..2]);
         assert_ne!(ids(&[META, &rows[1], &rows[2]])[1], whole[2]);
         assert_eq!(
-            whole[0].as_str(),
-            "041dbabe6b3e33ee9f94f2741bcddc0e",
+            whole[0],
+            MessageId::of("041dbabe6b3e33ee9f94f2741bcddc0e"),
             "it is kept in databases: another hash would be another response"
         );
     }

@@ -334,6 +334,7 @@ fn reason_of(text: &[u8], reason: RejectReason) -> RejectReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::MessageId;
     use crate::record::UsageRecord;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -347,11 +348,11 @@ mod tests {
     }
 
     /// What a reader gives out of a whole file: ids and outputs of its usage records, counts and rejections.
-    type Found = (Vec<(String, u64, u64, u32)>, FileCounts, Vec<(u64, RejectReason)>);
+    type Found = (Vec<(MessageId, u64, u64, u32)>, FileCounts, Vec<(u64, RejectReason)>);
 
-    fn usage(record: Record, records: &mut Vec<(String, u64, u64, u32)>) {
+    fn usage(record: Record, records: &mut Vec<(MessageId, u64, u64, u32)>) {
         if let Record::Usage(UsageRecord { message, usage, place, .. }) = record {
-            let id = message.map(|id| id.to_string()).unwrap_or_default();
+            let id = message.unwrap_or(MessageId::of(""));
             records.push((id, usage.output.0, place.byte_offset, place.index));
         }
     }
