@@ -178,7 +178,8 @@ impl Engine {
             }
             SourceMessage::Presence(running) => trackers.presence(&running),
             SourceMessage::Failure(failure) => trackers.failure(failure),
-            SourceMessage::HistoryRead => {
+            SourceMessage::Progress(_) | SourceMessage::HistoryRead => {}
+            SourceMessage::Current => {
                 if state.is_none() {
                     *state = Some(trackers.begin(self.clock.now()));
                     self.begin();

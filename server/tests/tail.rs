@@ -84,6 +84,7 @@ impl Follower {
             }
             SourceMessage::Presence(running) => self.running = running,
             SourceMessage::Failure(failure) => self.failures.push(failure.error),
+            SourceMessage::Progress(_) | SourceMessage::Current => {}
             SourceMessage::HistoryRead => {
                 assert!(!self.history_read, "said once");
                 self.history_read = true;

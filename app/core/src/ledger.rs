@@ -31,7 +31,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::ids::{MessageId, SessionId};
-use crate::record::{FileCounts, Lineage, Rejection, Tool, UsageRecord};
+use crate::record::{FileCounts, Lineage, Rejection, ResponseId, Tool, UsageRecord};
 use crate::time::Timestamp;
 
 /// Most refused lines kept with their place; all of them are counted.
@@ -135,15 +135,15 @@ impl Ledger {
     /// `file` claims that a response used these tokens. Reports what that changed, removals first.
     pub fn claim(&mut self, file: FileId, record: &UsageRecord, on_change: &mut impl FnMut(Change<'_>)) {
         let entry = &mut self.files[file.0 as usize];
-        let Some(message) = &record.message else {
+        let Some(message) = record.id.message() else {
             entry.alone.push(record.clone());
             on_change(Change::Added(record));
             return;
         };
-        if entry.claimed.last() != Some(message) {
-            entry.claimed.push(*message);
+        if entry.claimed.last() != Some(&message) {
+            entry.claimed.push(message);
         }
-        let claims = self.messages.entry(*message).or_default();
+        let claims = self.messages.entry(message).or_default();
         let claim = Claim { file, record: record.clone() };
         if claims.is_empty() {
             on_change(Change::Added(record));
@@ -152,7 +152,7 @@ impl Ledger {
             claims.push(claim);
             return;
         }
-        if record.tool == Tool::Codex {
+        if matches!(record.id, ResponseId::Row(_)) {
             let (files, at) = (&self.files, file.0 as usize);
             let is_kin = |other: &Claim| {
                 let (one, other) = (&files[at], &files[other.file.0 as usize]);
@@ -167,7 +167,7 @@ impl Ledger {
         }
         let before: Vec<UsageRecord> = winners(claims, &self.files, Scope::All).into_iter().cloned().collect();
         let same = claims.iter_mut().find(|known| {
-            known.file == file && known.record.request == record.request && known.record.sidechain == record.sidechain
+            known.file == file && known.record.id == record.id && known.record.sidechain == record.sidechain
         });
         match same {
             Some(known) if preference(&claim, known, &self.files) == Ordering::Less => *known = claim,
@@ -462,13 +462,13 @@ fn winners<'a>(claims: &'a [Claim], files: &'a [File], scope: Scope) -> Vec<&'a 
     if let [only] = claims {
         return Some(only).filter(counts).map(|claim| &claim.record).into_iter().collect();
     }
-    if claims.first().is_some_and(|claim| claim.record.tool == Tool::Codex) {
+    if claims.first().is_some_and(|claim| matches!(claim.record.id, ResponseId::Row(_))) {
         return first_rows(&claims.iter().filter(counts).collect::<Vec<_>>(), files, scope);
     }
     let main_chain = claims.iter().filter(counts).any(|claim| !claim.record.sidechain);
     let mut best: Vec<&Claim> = Vec::with_capacity(1);
     for claim in claims.iter().filter(counts).filter(|claim| !(main_chain && claim.record.sidechain)) {
-        match best.iter_mut().find(|known| known.record.request == claim.record.request) {
+        match best.iter_mut().find(|known| known.record.id == claim.record.id) {
             Some(known) if preference(claim, known, files) == Ordering::Less => *known = claim,
             Some(_) => {}
             None => best.push(claim),
@@ -507,8 +507,7 @@ mod tests {
             session: SessionId::new("s"),
             agent: None,
             sidechain,
-            message: message.map(MessageId::from),
-            request: request.map(RequestId::from),
+            id: ResponseId::of(message.map(MessageId::from), request.map(RequestId::from)),
             model: ModelId::new("m"),
             at: Some(Timestamp::from_unix_ms(1_000)),
             usage: TokenUsage { output: Tokens(output), ..TokenUsage::default() },
@@ -589,6 +588,7 @@ mod tests {
     fn row(session: &str, row: &str, at: i64) -> UsageRecord {
         UsageRecord {
             tool: Tool::Codex,
+            id: ResponseId::Row(row.into()),
             session: session.into(),
             at: Some(Timestamp::from_unix_ms(at)),
             ..record(Some(row), None, false, 10, u64::try_from(at).unwrap())

@@ -77,6 +77,48 @@ pub enum Record {
     Activity(Activity),
 }
 
+/// How a tool tells its responses apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResponseId {
+    /// By the vendor's ids: records with the same two are one response, in whatever files.
+    Message {
+        /// The message.
+        message: MessageId,
+        /// The request that it answers, if named.
+        request: Option<RequestId>,
+    },
+    /// By a hash of all rows of the file up to it: equal rows of files related by [`Lineage`] are one response.
+    Row(MessageId),
+    /// Not at all: each record is a response by itself.
+    Alone {
+        /// The request, if named: telemetry of the same request is not counted beside it.
+        request: Option<RequestId>,
+    },
+}
+
+impl ResponseId {
+    /// What claims on the same response have in common; none of a response by itself.
+    pub fn message(self) -> Option<MessageId> {
+        match self {
+            Self::Message { message, .. } | Self::Row(message) => Some(message),
+            Self::Alone { .. } => None,
+        }
+    }
+
+    /// The vendor's request id, if named.
+    pub fn request(self) -> Option<RequestId> {
+        match self {
+            Self::Message { request, .. } | Self::Alone { request } => request,
+            Self::Row(_) => None,
+        }
+    }
+
+    /// The id of a vendor that names messages, perhaps.
+    pub fn of(message: Option<MessageId>, request: Option<RequestId>) -> Self {
+        message.map_or(Self::Alone { request }, |message| Self::Message { message, request })
+    }
+}
+
 /// A line's claim that one response used these tokens.
 ///
 /// Several lines, in several files, claim the same response; the [ledger](crate::ledger) decides.
@@ -90,10 +132,8 @@ pub struct UsageRecord {
     pub agent: Option<AgentId>,
     /// A subagent's line, or a repeat of one. Yields to a main-chain line of the same message.
     pub sidechain: bool,
-    /// The vendor's message id. A record without one is a response by itself.
-    pub message: Option<MessageId>,
-    /// The vendor's request id.
-    pub request: Option<RequestId>,
+    /// Which response it is about.
+    pub id: ResponseId,
     /// The model that answered.
     pub model: ModelId,
     /// When; `None` if the line has no readable timestamp.
@@ -405,6 +445,20 @@ pub struct Rejection {
     pub byte_offset: u64,
     /// Why it was refused.
     pub reason: RejectReason,
+}
+
+/// How far reading what was there at the start has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ReadProgress {
+    /// Files read.
+    pub files: u64,
+    /// Files there are to read.
+    pub files_total: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Bytes there are to read.
+    pub bytes_total: u64,
 }
 
 /// Counts of one file's bytes and lines: what was read and what became of it.

@@ -142,7 +142,8 @@ pub struct SessionRecordsBuilder {
 impl SessionRecordsBuilder {
     /// Takes a response: one that stands, by the ledger's word.
     pub fn response(&mut self, usage: &UsageRecord) {
-        let UsageRecord { tool, agent, sidechain, message, model, at, usage, place, .. } = usage.clone();
+        let UsageRecord { tool, agent, sidechain, id, model, at, usage, place, .. } = usage.clone();
+        let message = id.message();
         let what = RecordKind::Response { message, agent, sidechain, model, usage };
         self.records.push((SessionRecord { tool, at, what }, place));
     }
@@ -233,6 +234,7 @@ impl SessionRecords {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::ResponseId;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -248,8 +250,7 @@ mod tests {
             session: "s1".into(),
             agent: agent.map(AgentId::from),
             sidechain: agent.is_some(),
-            message: None,
-            request: None,
+            id: ResponseId::Alone { request: None },
             model: "m".into(),
             at: at.map(ms),
             usage: TokenUsage { output: Tokens(7), ..TokenUsage::default() },

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use dashboard_core::event::HealthError;
-use dashboard_core::record::{Presence, Record, Rejection};
+use dashboard_core::record::{Presence, ReadProgress, Record, Rejection};
 
 use super::file::TranscriptFile;
 use super::state::FileState;
@@ -39,8 +39,23 @@ pub enum SourceMessage {
     Presence(Vec<Presence>),
     /// Something failed; reading goes on with the rest.
     Failure(HealthError),
-    /// Everything that was there at the start has been read. Said once.
+    /// How far reading what was there at the start has come; sent a few times a second until it is done.
+    Progress(ReadProgress),
+    /// Everything that decides the present figures (today, the sessions, the five-hour block) has been read. Sent once,
+    /// before [`Self::HistoryRead`]: the numbering of events begins here.
+    Current,
+    /// Everything that was there at the start has been read. Sent once.
     HistoryRead,
+}
+
+/// A message with its number. Numbers rise from message to message of a process; the store acknowledges, file by file,
+/// up to which number it has committed.
+#[derive(Clone, Debug)]
+pub struct Numbered {
+    /// The number.
+    pub number: u64,
+    /// The message.
+    pub message: SourceMessage,
 }
 
 /// Nobody takes what is read any more: there is no reason to go on.

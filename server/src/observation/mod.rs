@@ -8,6 +8,6 @@ mod message;
 mod state;
 
 pub use file::{Root, TranscriptFile, Unreadable};
-pub use message::{RecordSink, SinkClosed, SourceMessage};
+pub use message::{Numbered, RecordSink, SinkClosed, SourceMessage};
 pub use state::FileState;
 pub(crate) use state::{Look, MARK, Marks, Stamp};

@@ -138,6 +138,7 @@ impl Source {
         self.recall()?;
         self.transcripts.look_at_everything()?;
         self.look_at_presence()?;
+        self.send(SourceMessage::Current)?;
         self.send(SourceMessage::HistoryRead)?;
         self.report(refused.as_deref())?;
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use dashboard_core::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
 use dashboard_core::record::{
-    AgentMeta, Compaction, ContextFill, Place, RateLimitReport, Record, Rejection, SessionMeta, Tool, UsageRecord,
+    AgentMeta, Compaction, ContextFill, Place, RateLimitReport, Record, Rejection, ResponseId, SessionMeta, Tool,
+    UsageRecord,
 };
 use dashboard_core::time::Timestamp;
 use dashboard_core::units::{TokenUsage, Tokens};
@@ -240,8 +241,16 @@ impl OneFile<'_> {
             session: self.session(row.get(2)?)?,
             agent: agent.map(|id| self.names.get(id).map(AgentId::new)).transpose()?,
             sidechain: row.get(4)?,
-            message: text(5)?.and_then(|text| u128::from_str_radix(&text, 16).ok()).map(MessageId::from_number),
-            request: text(6)?.and_then(|text| u64::from_str_radix(&text, 16).ok()).map(RequestId::from_number),
+            id: match (
+                self.tool,
+                text(5)?.and_then(|text| u128::from_str_radix(&text, 16).ok()).map(MessageId::from_number),
+            ) {
+                (Tool::Codex, Some(row)) => ResponseId::Row(row),
+                (_, message) => ResponseId::of(
+                    message,
+                    text(6)?.and_then(|text| u64::from_str_radix(&text, 16).ok()).map(RequestId::from_number),
+                ),
+            },
             model: ModelId::new(self.names.get(row.get(7)?)?),
             at: time(row.get(8)?),
             usage: TokenUsage {

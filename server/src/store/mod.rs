@@ -204,7 +204,7 @@ impl StoreSender {
             SourceMessage::Read { .. } | SourceMessage::Retract { .. } | SourceMessage::Archive { .. } => {
                 self.tell(WriterMessage::Source(message.clone()));
             }
-            SourceMessage::Presence(_) | SourceMessage::Failure(_) | SourceMessage::HistoryRead => {}
+            _ => {}
         }
     }
 

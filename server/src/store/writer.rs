@@ -173,7 +173,7 @@ fn file_of(message: &SourceMessage) -> Option<&Arc<TranscriptFile>> {
         SourceMessage::Read { file, .. } | SourceMessage::Retract { file } | SourceMessage::Archive { file } => {
             Some(file)
         }
-        SourceMessage::Presence(_) | SourceMessage::Failure(_) | SourceMessage::HistoryRead => None,
+        _ => None,
     }
 }
 
@@ -321,7 +321,7 @@ impl Writer {
                 }
                 SourceMessage::Retract { file } => rows.retract(file)?,
                 SourceMessage::Archive { file } => rows.archive(file, clock::wall())?,
-                SourceMessage::Presence(_) | SourceMessage::Failure(_) | SourceMessage::HistoryRead => {}
+                _ => {}
             }
         }
         transaction.commit()?;
@@ -471,8 +471,8 @@ impl Rows<'_> {
                 session,
                 agent,
                 claim.sidechain,
-                claim.message.map(|id| format!("{id}")),
-                claim.request.map(|id| format!("{:016x}", id.number())),
+                claim.id.message().map(|id| format!("{id}")),
+                claim.id.request().map(|id| format!("{:016x}", id.number())),
                 model,
                 ms(claim.at),
                 count(usage.input),
@@ -683,5 +683,5 @@ impl Rows<'_> {
 
 /// Whether two claims of one file are on the same response.
 fn is_same_response(a: &UsageRecord, b: &UsageRecord) -> bool {
-    a.message.is_some() && a.message == b.message && a.request == b.request && a.sidechain == b.sidechain
+    a.id.message().is_some() && a.id == b.id && a.sidechain == b.sidechain
 }

@@ -24,7 +24,7 @@ use self::script::{Agents, Desk, Script, Span};
 use crate::ids::{AgentId, MessageId, ModelId, SessionId};
 use crate::record::{
     AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, Place, Presence, PresenceStatus, Record,
-    SessionMeta, Tool, UsageRecord,
+    ResponseId, SessionMeta, Tool, UsageRecord,
 };
 use crate::time::{DAY_MS, MINUTE_MS, SECOND_MS, Timestamp};
 use crate::tracker::{AUTO_COMPACT_BUFFER, window_tokens};
@@ -409,8 +409,7 @@ impl DashboardSimulator {
             session,
             sidechain: agent.is_some(),
             agent,
-            message: Some(MessageId::of(&format!("msg_{}", self.hex(16)))),
-            request: None,
+            id: ResponseId::of(Some(MessageId::of(&format!("msg_{}", self.hex(16)))), None),
             model,
             at: Some(now),
             usage,

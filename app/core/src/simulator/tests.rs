@@ -231,7 +231,7 @@ fn transcripts_habits_are_there() {
     let (mut errors, mut compactions, mut agents) = (0, 0, 0);
     for (scenario, record) in Scenario::ALL.into_iter().flat_map(|s| records(s).into_iter().map(move |r| (s, r.1))) {
         match record {
-            Record::Usage(usage) => *claims.entry((scenario, usage.message.unwrap())).or_default() += 1,
+            Record::Usage(usage) => *claims.entry((scenario, usage.id.message().unwrap())).or_default() += 1,
             Record::ApiError(_) => errors += 1,
             Record::Compaction(_) => compactions += 1,
             Record::Agent(_) => agents += 1,

@@ -8,7 +8,7 @@ use crate::event::{Provenance, Seq, SequencedEvent, SessionPhase};
 use crate::ids::{AgentId, MessageId, SessionId};
 use crate::level::Level;
 use crate::record::{
-    Compaction, CompactionTrigger, ContextFill, LimitWindow, Place, PresenceStatus, RateLimitReport, Tool,
+    Compaction, CompactionTrigger, ContextFill, LimitWindow, Place, PresenceStatus, RateLimitReport, ResponseId, Tool,
 };
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::units::{TokenUsage, Tokens};
@@ -33,8 +33,7 @@ fn usage(session: &str, message: &str, at: Timestamp, tokens: [u64; 4]) -> Usage
         session: SessionId::new(session),
         agent: None,
         sidechain: false,
-        message: Some(MessageId::of(message)),
-        request: None,
+        id: ResponseId::of(Some(MessageId::of(message)), None),
         model: ModelId::new(PRICED),
         at: Some(at),
         usage: TokenUsage {

@@ -14,8 +14,8 @@ use super::{Format, call_id, tool_name};
 use crate::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
 use crate::record::{
     Activity, ActivityKind, AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, LimitWindow, Place,
-    Presence, PresenceStatus, RateLimitReport, Record, RejectReason, SessionMeta, Tool, ToolCost, ToolModelCost,
-    UsageRecord,
+    Presence, PresenceStatus, RateLimitReport, Record, RejectReason, ResponseId, SessionMeta, Tool, ToolCost,
+    ToolModelCost, UsageRecord,
 };
 use crate::time::{SECOND_MS, Timestamp};
 use crate::units::{Money, TokenUsage, Tokens};
@@ -373,8 +373,10 @@ impl Parser {
             session,
             agent: claim.agent.id().map_or(agent, |id| Some(AgentId::new(&*id))),
             sidechain: claim.embedded || object.sidechain.is_true(),
-            message: claim.message.id.id().map(|id| MessageId::of(&id)),
-            request: claim.request.id().map(|id| RequestId::of(&id)),
+            id: ResponseId::of(
+                claim.message.id.id().map(|id| MessageId::of(&id)),
+                claim.request.id().map(|id| RequestId::of(&id)),
+            ),
             model: self.model(claim.message.model),
             at: if claim.embedded { at.or_else(|| object.timestamp.timestamp()) } else { at },
             usage,
@@ -605,8 +607,7 @@ mod tests {
             session: "s1".into(),
             agent: None,
             sidechain: false,
-            message: Some("msg_1".into()),
-            request: Some("req_1".into()),
+            id: ResponseId::of(Some("msg_1".into()), Some("req_1".into())),
             model: "claude-opus-5".into(),
             at,
             usage: TokenUsage {
@@ -628,7 +629,7 @@ mod tests {
         let found =
             usages(MAIN, r#"{"message":{"id":"","usage":{"input_tokens":1}},"requestId":7,"timestamp":"today"}"#);
         let [record] = &found[..] else { panic!("one record") };
-        assert_eq!((&record.message, &record.request, record.at), (&None, &None, None));
+        assert_eq!((record.id, record.at), (ResponseId::Alone { request: None }, None));
         assert_eq!((record.session.as_str(), record.model.as_str()), ("f00", "unknown"));
     }
 
@@ -674,7 +675,7 @@ mod tests {
     #[test]
     fn a_half_surrogate_pair_or_an_unknown_number_does_not_cost_the_line() {
         let line = r#"{"type":"assistant","x":1e400,"\ud83d":1,"message":{"id":"msg_\ud83d","content":"\udc00","usage":{"input_tokens":1}}}"#;
-        assert_eq!(usages(MAIN, line)[0].message, Some("msg_\u{fffd}".into()));
+        assert_eq!(usages(MAIN, line)[0].id.message(), Some("msg_\u{fffd}".into()));
     }
 
     #[test]
@@ -704,7 +705,7 @@ mod tests {
         let record = &usages(MAIN, line)[0];
         assert!(record.sidechain);
         assert_eq!(record.agent, Some("a1".into()));
-        assert_eq!(record.request, Some("req_1".into()));
+        assert_eq!(record.id.request(), Some("req_1".into()));
         assert_eq!(record.at, Timestamp::parse("2026-01-01T00:00:01Z"), "its own time is missing");
     }
 

@@ -15,7 +15,7 @@ use super::{Format, call_id, tool_name};
 use crate::ids::{MessageId, ModelId, SessionId};
 use crate::record::{
     Activity, ActivityKind, Compaction, CompactionTrigger, ContextFill, LimitWindow, Lineage, Place, RateLimitReport,
-    Record, RejectReason, SessionMeta, Tool, UsageRecord,
+    Record, RejectReason, ResponseId, SessionMeta, Tool, UsageRecord,
 };
 use crate::time::{MINUTE_MS, SECOND_MS, Timestamp};
 use crate::units::{TokenUsage, Tokens};
@@ -315,8 +315,7 @@ impl Parser {
                 session: self.session(),
                 agent: None,
                 sidechain: false,
-                message: Some(message),
-                request: None,
+                id: ResponseId::Row(message),
                 model: model.clone(),
                 at,
                 usage: TokenUsage {
@@ -473,8 +472,7 @@ mod tests {
             session: "s1".into(),
             agent: None,
             sidechain: false,
-            message: Some(MessageId::of(&row_id(None, [100, 40, 7, 2], [100, 0, 0, 0]))),
-            request: None,
+            id: ResponseId::Row(MessageId::of(&row_id(None, [100, 40, 7, 2], [100, 0, 0, 0]))),
             model: "gpt-5.5".into(),
             at,
             usage: TokenUsage {
@@ -517,7 +515,7 @@ mod tests {
     #[test]
     fn a_rows_id_is_that_of_all_rows_before_it() {
         let rows = [row([1, 0, 1], 1), row([2, 0, 1], 3), row([1, 0, 1], 4)];
-        let ids = |rows: &[&str]| usages(rows).into_iter().map(|usage| usage.message.unwrap()).collect::<Vec<_>>();
+        let ids = |rows: &[&str]| usages(rows).into_iter().map(|usage| usage.id.message().unwrap()).collect::<Vec<_>>();
         let whole = ids(&[META, &rows[0], &rows[1], &rows[2]]);
         let fork = META.replace(r#""id":"s1""#, r#""id":"s2","forked_from_id":"s1""#);
         assert_eq!(ids(&[&fork, &rows[0], &rows[0], &rows[1]]), whole[..2]);

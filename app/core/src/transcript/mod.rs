@@ -351,8 +351,8 @@ mod tests {
     type Found = (Vec<(MessageId, u64, u64, u32)>, FileCounts, Vec<(u64, RejectReason)>);
 
     fn usage(record: Record, records: &mut Vec<(MessageId, u64, u64, u32)>) {
-        if let Record::Usage(UsageRecord { message, usage, place, .. }) = record {
-            let id = message.unwrap_or(MessageId::of(""));
+        if let Record::Usage(UsageRecord { id, usage, place, .. }) = record {
+            let id = id.message().unwrap_or(MessageId::of(""));
             records.push((id, usage.output.0, place.byte_offset, place.index));
         }
     }

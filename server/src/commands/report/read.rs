@@ -59,7 +59,7 @@ impl Reading {
                 let id = ledger.file(file.tool, &file.key);
                 ledger.archive(id);
             }
-            SourceMessage::Presence(_) | SourceMessage::Failure(_) | SourceMessage::HistoryRead => {}
+            _ => {}
         }
     }
 }
