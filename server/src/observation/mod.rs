@@ -7,7 +7,8 @@ mod file;
 mod message;
 mod state;
 
-pub use file::{Root, TranscriptFile, Unreadable};
+pub(crate) use file::name_of;
+pub use file::{Root, TranscriptFile};
 pub use message::{Numbered, RecordSink, SinkClosed, SourceMessage};
 pub use state::FileState;
 pub(crate) use state::{Look, MARK, Marks, Stamp};

@@ -7,6 +7,7 @@
 //! that cannot grow. What a former process read is taken from the store, and only the rest from the files. Twice as many ways lead to a change as are needed: besides the watcher, files that changed lately are
 //! looked at every two seconds, and everything every ten.
 
+mod environment;
 pub mod files;
 mod presence;
 pub mod retention;
@@ -115,7 +116,7 @@ impl Source {
         let out = Recipients { engine: messages.clone(), store: store.clone() };
         Self {
             watches: Watches::new(wakeup.clone()),
-            transcripts: Transcripts::new(roots.clone(), Box::new(out)),
+            transcripts: Transcripts::new(&roots, Box::new(out)),
             running: Running::default(),
             told: BTreeSet::new(),
             roots,
@@ -204,16 +205,18 @@ impl Source {
 
     /// Sees to it that everything is watched: whether a directory is from now on, and why one cannot be.
     fn watch(&mut self) -> (bool, Option<String>) {
+        for root in &mut self.roots {
+            root.resolve();
+        }
+        self.transcripts.set_roots(&self.roots);
         let (mut begun, mut refused) = (false, None);
-        for root in &self.roots {
-            let transcripts = root.transcript_dirs().map(|dir| (dir, RecursiveMode::Recursive));
-            let presence = root.presence_dir().map(|dir| (dir, RecursiveMode::NonRecursive));
-            for (dir, mode) in transcripts.chain(presence) {
-                match self.watches.ensure(&dir, mode) {
-                    Watching::Begun => begun = true,
-                    Watching::AsBefore => {}
-                    Watching::Refused(error) => refused = Some(error),
-                }
+        let transcripts = self.transcripts.dirs().iter().map(|dir| (dir.real.clone(), RecursiveMode::Recursive));
+        let presence = self.roots.iter().filter_map(Root::presence_dir).map(|dir| (dir, RecursiveMode::NonRecursive));
+        for (dir, mode) in transcripts.chain(presence) {
+            match self.watches.ensure(&dir, mode) {
+                Watching::Begun => begun = true,
+                Watching::AsBefore => {}
+                Watching::Refused(error) => refused = Some(error),
             }
         }
         (begun, refused)

@@ -3,7 +3,7 @@
 //! Which files to look at comes from the watcher, and from looking around oneself now and then, since watchers miss
 //! things. Looking at a file that has not changed costs one system call, so it is done when in doubt.
 
-use crate::observation::{FileState, Marks, RecordSink, Root, SinkClosed, SourceMessage, TranscriptFile, Unreadable};
+use crate::observation::{FileState, Marks, RecordSink, Root, SinkClosed, SourceMessage, TranscriptFile};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use dashboard_core::history::Unreadable;
+
 use super::files;
+use super::roots::{self, TranscriptDir};
 use super::tail::{Interrupted, Seen, Tail};
 use crate::platform::FileIdentity;
 
@@ -22,7 +25,8 @@ const WORTH_A_THREAD: u64 = 1 << 20;
 
 /// See the [module's description](self).
 pub(crate) struct Transcripts {
-    roots: Vec<Root>,
+    /// The directories walked.
+    dirs: Vec<TranscriptDir>,
     out: Box<dyn RecordSink>,
     /// Whether it wants to know what sessions did.
     activity: bool,
@@ -44,9 +48,9 @@ impl fmt::Debug for Transcripts {
 
 impl Transcripts {
     /// Nothing has been read yet.
-    pub(crate) fn new(roots: Vec<Root>, out: Box<dyn RecordSink>) -> Self {
+    pub(crate) fn new(roots: &[Root], out: Box<dyn RecordSink>) -> Self {
         Self {
-            roots,
+            dirs: roots::transcript_dirs(roots),
             activity: out.wants_activity(),
             out,
             tails: BTreeMap::new(),
@@ -78,6 +82,16 @@ impl Transcripts {
         }
     }
 
+    /// From now on these roots are meant: one that appeared as a link has another name.
+    pub(crate) fn set_roots(&mut self, roots: &[Root]) {
+        self.dirs = roots::transcript_dirs(roots);
+    }
+
+    /// The directories walked.
+    pub(crate) fn dirs(&self) -> &[TranscriptDir] {
+        &self.dirs
+    }
+
     /// All files there are.
     pub(crate) fn files(&self) -> impl Iterator<Item = Arc<TranscriptFile>> {
         self.tails.values().map(|tail| Arc::clone(&tail.found))
@@ -99,9 +113,9 @@ impl Transcripts {
         self.look_at_known(|_| true)?;
         self.unreadable.retain(|path, _| self.tails.contains_key(path));
         let mut new = Vec::new();
-        for root in self.roots.clone() {
+        for dir in self.dirs.clone() {
             let mut unreadable = Vec::new();
-            let found = files::transcripts(&root, &mut unreadable);
+            let found = files::transcripts_in(&dir, &mut unreadable);
             self.unreadable.extend(unreadable.into_iter().map(|Unreadable { path, error }| (path.into(), error)));
             for found in found {
                 let path = found.path.clone();
@@ -119,18 +133,21 @@ impl Transcripts {
     }
 
     /// Looks at what may have changed: files, directories, and things that are no longer there.
-    pub(crate) fn look_at(&mut self, paths: impl IntoIterator<Item = PathBuf> + Clone) -> Result<(), SinkClosed> {
+    pub(crate) fn look_at(&mut self, paths: impl IntoIterator<Item = PathBuf>) -> Result<(), SinkClosed> {
+        let named = |path: PathBuf| {
+            let found = self.dirs.iter().find_map(|dir| Some((dir.root.clone(), dir.named(&path)?)));
+            found.map_or((None, path), |(root, path)| (Some(root), path))
+        };
+        let paths: Vec<(Option<Root>, PathBuf)> = paths.into_iter().map(named).collect();
         let mut looked_at = BTreeSet::new();
-        for path in paths.clone() {
-            for path in self.known_below(&path) {
+        for (_, path) in &paths {
+            for path in self.known_below(path) {
                 self.look_at_tail(&path)?;
                 looked_at.insert(path);
             }
         }
-        for path in paths {
-            let Some(root) = self.roots.iter().find(|root| root.holds(&path)).cloned() else {
-                continue;
-            };
+        for (root, path) in paths {
+            let Some(root) = root else { continue };
             let mut unreadable = Vec::new();
             for found in files::transcripts_at(&root, &root.adapter().transcript_of(path), &mut unreadable) {
                 // Unless it was gone a moment ago, it has been looked at.

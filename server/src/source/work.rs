@@ -61,7 +61,7 @@ fn followed(dir: &Path, files: usize, lines: usize) -> (Transcripts, Messages, V
     }
     let messages = Messages::default();
     let root = Root { tool: Tool::ClaudeCode, dir: dir.to_owned(), label: String::new() };
-    let mut transcripts = Transcripts::new(vec![root], Box::new(messages.clone()));
+    let mut transcripts = Transcripts::new(&[root], Box::new(messages.clone()));
     transcripts.look_at_everything().unwrap();
     (transcripts, messages, paths)
 }

@@ -201,7 +201,7 @@ impl Dashboard {
         let store = Store::open(&home.join("data"), None, health).unwrap();
         let engine = Engine::default();
         let out = Recipients(engine.clone(), store.sender());
-        let mut transcripts = Transcripts::new(roots.to_vec(), Box::new(out));
+        let mut transcripts = Transcripts::new(&roots, Box::new(out));
         let loaded = store.sender().load(&roots, |StoredFile { found, state, archived, records, rejections }| {
             let file = Arc::new(found);
             transcripts.resume(Arc::clone(&file), state.clone(), archived);

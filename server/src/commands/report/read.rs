@@ -3,11 +3,11 @@
 //! The files are read by the same code that follows them for the page, so that the two cannot differ. Nothing is
 //! written.
 
-use crate::observation::{RecordSink, Root, SinkClosed, SourceMessage, Unreadable};
+use crate::observation::{RecordSink, Root, SinkClosed, SourceMessage};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dashboard_core::history::{Ingest, Sessions};
+use dashboard_core::history::{Ingest, Sessions, Unreadable};
 use dashboard_core::ledger::{Ledger, Scope};
 use dashboard_core::record::{Record, UsageRecord};
 
@@ -29,7 +29,7 @@ impl Reading {
     /// What was read and what became of it, for a report on `roots`; `responses` are those in scope.
     pub fn ingest(&self, roots: &[Root], scope: Scope, responses: &[&UsageRecord]) -> Ingest {
         Ingest {
-            unreadable: self.unreadable.iter().map(Into::into).collect(),
+            unreadable: self.unreadable.clone(),
             roots: roots.iter().map(|root| root.dir.display().to_string()).collect(),
             ..Ingest::of(&self.ledger, scope, responses.iter().map(|response| response.tool))
         }
@@ -85,7 +85,7 @@ impl RecordSink for Gathered {
 /// depend on which processor reads what, nor on how much of it the store knows.
 pub fn read_all(roots: &[Root], data_dir: Option<&Path>) -> Reading {
     let gathered = Gathered::default();
-    let mut transcripts = Transcripts::new(roots.to_vec(), Box::new(gathered.clone()));
+    let mut transcripts = Transcripts::new(roots, Box::new(gathered.clone()));
     if let Some(database) = data_dir.map(store::database).filter(|database| database.is_file()) {
         let take = |StoredFile { found, state, archived, records, rejections }| {
             let file = Arc::new(found);

@@ -6,7 +6,7 @@ use dashboard_core::record::{Presence, Record, Tool};
 use dashboard_core::transcript::claude;
 
 use super::Adapter;
-use crate::source::roots::Environment;
+use crate::source::environment::Environment;
 
 /// See the [module's description](self).
 #[derive(Debug)]

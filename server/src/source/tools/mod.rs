@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use dashboard_core::record::{Presence, Record, Tool};
 
-use super::roots::Environment;
+use super::environment::Environment;
 
 /// What has to be known of a tool to find and follow its files. It keeps them below one directory, a root.
 pub trait Adapter: Debug + Sync {
