@@ -66,8 +66,11 @@ impl Follower {
     async fn next(&mut self) -> bool {
         let Ok(message) = timeout(Duration::from_millis(20), self.messages.recv()).await else { return false };
         match message.unwrap_or_else(|| panic!("the source stopped")) {
-            SourceMessage::Read { file, records, rejections, state } => {
+            SourceMessage::Read { file, records, rejections, state, replaces } => {
                 let file = self.ledger.file(file.tool, &file.key);
+                if replaces {
+                    self.ledger.retract(file, &mut |_| {});
+                }
                 for record in records {
                     match record {
                         Record::Usage(usage) => self.ledger.claim(file, &usage, &mut |_| {}),

@@ -534,10 +534,12 @@ pub fn agent_meta(path: &str, text: &[u8]) -> Option<AgentMeta> {
     })
 }
 
-/// Reads `sessions/<pid>.json`; `is_alive` tells of a process id whether its process lives.
-pub fn presence(text: &[u8], is_alive: impl FnOnce(u32) -> bool) -> Option<Presence> {
+/// Reads `sessions/<pid>.json`; `is_alive` tells whether the process of this id lives and is not a later one than that
+/// which wrote this as its start.
+pub fn presence(text: &[u8], is_alive: impl FnOnce(u32, Option<Timestamp>) -> bool) -> Option<Presence> {
     const NAMES: [&str; 7] = ["pid", "sessionId", "status", "cwd", "version", "startedAt", "updatedAt"];
     let [pid, session, status, cwd, version, started, updated] = json::document(text)?.fields(&NAMES);
+    let started_at = epoch_ms(started);
     Some(Presence {
         session: SessionId::new(&*session.id()?),
         status: match status.text().as_deref() {
@@ -545,10 +547,10 @@ pub fn presence(text: &[u8], is_alive: impl FnOnce(u32) -> bool) -> Option<Prese
             Some("waiting") => PresenceStatus::Waiting,
             _ => PresenceStatus::Idle,
         },
-        alive: matches!(pid.count(), Count::Is(pid) if u32::try_from(pid).is_ok_and(is_alive)),
+        alive: matches!(pid.count(), Count::Is(pid) if u32::try_from(pid).is_ok_and(|pid| is_alive(pid, started_at))),
         cwd: cwd.id().map(Cow::into_owned),
         version: version.id().map(Cow::into_owned),
-        started_at: epoch_ms(started),
+        started_at,
         updated_at: epoch_ms(updated),
     })
 }

@@ -38,8 +38,11 @@ impl Reading {
     fn take(&mut self, message: SourceMessage) {
         let Self { ledger, sessions, .. } = self;
         match message {
-            SourceMessage::Read { file, records, rejections, state } => {
+            SourceMessage::Read { file, records, rejections, state, replaces } => {
                 let id = ledger.file(file.tool, &file.key);
+                if replaces {
+                    ledger.retract(id, &mut |_| {});
+                }
                 for record in &records {
                     sessions.record(record);
                     match record {
@@ -91,7 +94,8 @@ pub fn read_all(roots: &[Root], data_dir: Option<&Path>) -> Reading {
             let file = Arc::new(found);
             transcripts.resume(Arc::clone(&file), state.clone(), archived);
             let mut reading = gathered.reading();
-            reading.take(SourceMessage::Read { file: Arc::clone(&file), records, rejections, state: Box::new(state) });
+            let (read, state) = (Arc::clone(&file), Box::new(state));
+            reading.take(SourceMessage::Read { file: read, records, rejections, state, replaces: false });
             if archived {
                 reading.take(SourceMessage::Archive { file });
             }
@@ -102,7 +106,7 @@ pub fn read_all(roots: &[Root], data_dir: Option<&Path>) -> Reading {
         }
     }
     // Nobody refuses to take it.
-    let _ = transcripts.look_at_everything();
+    let _ = transcripts.rescan();
     let unreadable = transcripts.unreadable().iter();
     let unreadable =
         unreadable.map(|(path, error)| Unreadable { path: path.display().to_string(), error: error.clone() });
