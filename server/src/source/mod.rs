@@ -19,6 +19,8 @@ pub mod retention;
 pub mod roots;
 mod status;
 pub(crate) mod tail;
+#[cfg(test)]
+mod tests;
 pub mod tools;
 pub(crate) mod transcripts;
 mod wakeup;
