@@ -4,7 +4,7 @@ use super::condition::{Alert, Condition};
 use crate::event::{Event, SessionPhase};
 use crate::level::Level;
 use crate::order;
-use crate::state::DashboardState;
+use crate::state::{DashboardState, Session};
 use crate::time::Timestamp;
 
 /// What the user wants to be alerted of.
@@ -81,12 +81,13 @@ fn limits(state: &DashboardState, alerts: &mut Vec<Alert>) {
 }
 
 fn contexts(state: &DashboardState, alerts: &mut Vec<Alert>) {
-    for session in state.sessions.values().filter(|session| session.is_active()) {
+    let filling = |session: &&Session| session.is_active() && session.context_level() > Level::Healthy;
+    for session in state.sessions.values().filter(filling) {
         let Some(context) = &session.context else { continue };
         let compacted_at = context.points.iter().rev().find(|point| point.compaction).map(|point| point.at);
         let condition = Condition::ContextFilling {
             session: session.id.clone(),
-            project: session.project.clone(),
+            project: state.project_label(session),
             percent: context.now.percent,
             compact_at_percent: context.compact_at_percent(),
             compacted_at,
@@ -97,7 +98,7 @@ fn contexts(state: &DashboardState, alerts: &mut Vec<Alert>) {
 
 fn waiting(state: &DashboardState, alerts: &mut Vec<Alert>) {
     for session in state.sessions.values().filter(|session| session.phase == SessionPhase::NeedsYou) {
-        let (session, project) = (session.id.clone(), session.project.clone());
+        let (session, project) = (session.id.clone(), state.project_label(session));
         alerts.push(Alert { condition: Condition::NeedsYou { session, project }, level: Level::Warning });
     }
 }

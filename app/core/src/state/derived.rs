@@ -316,6 +316,18 @@ impl DashboardState {
         format::limit_title(key, number.filter(|_| accounts.len() > 1).map(|at| at + 1))
     }
 
+    /// The name of a session's project: the last part of its directory, or as much of it as tells it from the projects
+    /// of the other sessions.
+    pub fn project_label(&self, session: &Session) -> String {
+        let same_name = |other: &&Session| other.project == session.project && other.cwd != session.cwd;
+        let Some(cwd) = session.cwd.as_deref().filter(|_| self.sessions.values().any(|other| same_name(&other))) else {
+            return session.project.clone();
+        };
+        let alike = self.sessions.values().filter(|other| other.project == session.project);
+        let labels = format::project_labels(alike.filter_map(|other| other.cwd.as_deref()));
+        labels.get(cwd).cloned().unwrap_or_else(|| session.project.clone())
+    }
+
     /// Active sessions (or today's ended ones), most tokens first.
     pub fn sessions_by_tokens(&self, active: bool) -> Vec<&Session> {
         let mut sessions: Vec<_> = self.sessions.values().filter(|s| s.is_active() == active).collect();
