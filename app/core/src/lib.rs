@@ -12,6 +12,7 @@
 //! agree to the byte.
 
 pub mod accounts;
+pub mod alert;
 pub mod connection;
 pub mod drift;
 pub mod event;

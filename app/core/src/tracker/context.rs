@@ -8,8 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::{ContextPoint, ContextUpdate, ContextWarning, Event};
-use crate::format;
+use crate::event::{ContextPoint, ContextUpdate, Event};
 use crate::ids::{ModelId, SessionId};
 use crate::ledger::FileId;
 use crate::level::{Level, LevelGauge, Thresholds};
@@ -187,12 +186,10 @@ impl ContextTracker {
         self.sessions.values_mut().for_each(|context| context.compaction_reported = Some(now));
     }
 
-    /// Sends what changed for one session; all of it, curve included, if it is being announced. Nobody is warned of a
-    /// session that is over.
+    /// Sends what changed for one session; all of it, curve included, if it is being announced.
     pub(super) fn flush(
         &mut self,
         id: &SessionId,
-        project: &str,
         now: Timestamp,
         (announce, is_over): (bool, bool),
         events: &mut Vec<Event>,
@@ -231,28 +228,6 @@ impl ContextTracker {
                 as_of: figures.as_of,
                 compaction,
                 history: redraw.then(|| context.curve(now)),
-            }));
-        }
-        if is_old {
-            return;
-        }
-        if let Some(level) = context.gauge.take_warning() {
-            let percent = figures.used.and_then(|used| used.percent_of(figures.limit)).unwrap_or_default();
-            let compact = figures.compact_at.percent_of(figures.limit).unwrap_or(100.0);
-            events.push(Event::ContextWarning(ContextWarning {
-                id: id.clone(),
-                level,
-                message: format!(
-                    "{project} is at {}, compacts at {}",
-                    format::percent(percent),
-                    format::percent(compact)
-                ),
-                recommendation: match level {
-                    Level::Critical => "Run /compact now, or finish the step: the tool is about to compact by itself.",
-                    Level::Danger => "Run /compact at the next natural break.",
-                    _ => "Plan a natural break for /compact.",
-                }
-                .to_owned(),
             }));
         }
     }
