@@ -14,6 +14,7 @@ use crate::cli;
 use crate::prices::Prices;
 use crate::source::files;
 use crate::source::roots::{self, ConfiguredRoots, Environment};
+use crate::zone::ChosenZone;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,6 +72,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     findings.push(port(args.port));
     findings.push(settings());
     findings.push(prices());
+    findings.push(time_zone());
     let status = findings.iter().map(|finding| finding.status).max().unwrap_or_default();
     print(args.json, status, &findings).context("cannot write the findings")?;
     Ok(if status == HealthStatus::Unhealthy { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -138,6 +140,17 @@ fn settings() -> Finding {
         None => "none; this platform names no directory for it".to_owned(),
     };
     Finding::new("settings", HealthStatus::Healthy, message)
+}
+
+/// Days begin in it.
+fn time_zone() -> Finding {
+    let ChosenZone { status, message, .. } = ChosenZone::find(None);
+    let finding = Finding::new("time zone", status, message);
+    if status == HealthStatus::Healthy {
+        finding
+    } else {
+        finding.advise("set TZ or --timezone to a name such as Europe/Berlin")
+    }
 }
 
 /// Costs are computed from these.

@@ -15,7 +15,7 @@ use crate::prices::Prices;
 use crate::source::roots::{self, ConfiguredRoots, Environment};
 use crate::store;
 use crate::text::Style;
-use crate::zone::Zone;
+use crate::zone::ChosenZone;
 
 /// Runs the command until Ctrl+C or SIGTERM.
 ///
@@ -52,7 +52,7 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
 fn settings(args: &StartArgs) -> anyhow::Result<Settings> {
     let access = Access::new(&args.host, args.token.clone())?;
     let prices = Prices::load_aloud(args.prices.as_deref());
-    let zone = args.timezone.unwrap_or_else(Zone::of_machine).offsets(clock::wall());
+    let zone = ChosenZone::find(args.timezone);
     let source = if args.simulation {
         Source::Simulation { scenario: args.scenario, seed: args.seed, speed: args.speed }
     } else {
