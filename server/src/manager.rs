@@ -143,7 +143,7 @@ impl DashboardManager {
         let address = listener.local_addr().context("the listener has no address")?;
         let source = settings.source.describe();
         let health = DashboardHealth::default();
-        let (hub, snapshot_requests) = Hub::new();
+        let (hub, snapshot_requests) = Hub::new(http::build_id());
         let (archive, history_requests) = Archive::new();
         let (records, source_messages) = mpsc::channel(SOURCE_QUEUE);
         let mut parts = JoinSet::new();

@@ -251,6 +251,7 @@ impl DashboardState {
             Event::HealthError(error) => self.last_failure = Some(error.clone()),
             // Alerts are derived from the levels; the event is for the log and for notifications.
             Event::QuotaWarning(_) | Event::ContextWarning(_) => {}
+            Event::Unknown(_) => {}
         }
     }
 
@@ -384,6 +385,7 @@ impl DashboardState {
                 level = Level::Danger;
                 (error.component.clone(), error.error.clone())
             }
+            Event::Unknown(unknown) => (unknown.kind.clone(), "of a newer server, passed over".to_owned()),
             Event::CostUpdate(_) | Event::IngestUpdate(_) => return None,
         };
         let kind = event.event.kind().to_owned();

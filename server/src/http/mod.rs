@@ -41,6 +41,7 @@ use crate::health::DashboardHealth;
 use crate::history::Archive;
 use crate::hub::Hub;
 
+pub(crate) use assets::build_id;
 pub use metrics::HighWater;
 pub use security::{Access, AccessError, Token};
 pub(crate) use serve::serve;

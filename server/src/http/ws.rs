@@ -140,6 +140,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::task::{Context, Poll};
 
+    use dashboard_core::ids::BuildId;
     use dashboard_core::state::Mode;
     use tokio::time::Instant;
 
@@ -192,7 +193,7 @@ mod tests {
 
     /// What a page got that reads nothing for the first `wait`, and whether it was let go within an hour.
     async fn conversation(wait: Duration) -> (Vec<Message>, bool) {
-        let (hub, _requests) = Hub::new();
+        let (hub, _requests) = Hub::new(BuildId::from("test"));
         hub.begin(Epoch::from("one"), Mode::Live, Seq(0), Clock::Wall);
         let accepted = Arc::default();
         let page = Sluggish { reads_from: Instant::now() + wait, accepted: Arc::clone(&accepted) };
