@@ -199,7 +199,8 @@ impl DashboardManager {
             leptos,
         };
         let (stop_http, stopped) = oneshot::channel();
-        let http = tokio::spawn(http::serve(listener, http::router(app), async {
+        let budget = http::ConnectionBudget::of_process();
+        let http = tokio::spawn(http::serve(listener, http::router(app), budget, async {
             let _ = stopped.await;
         }));
         tracing::info!(%address, mode = mode.as_str(), "started");

@@ -4,6 +4,7 @@
 
 mod api;
 mod assets;
+mod attempts;
 mod content_hash;
 mod metrics;
 mod openapi;
@@ -12,16 +13,20 @@ mod records;
 mod report;
 mod security;
 mod serve;
+mod token;
 mod ws;
 
 use crate::observation::Root;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, middleware};
@@ -43,13 +48,17 @@ use crate::hub::Hub;
 
 pub(crate) use assets::build_id;
 pub use metrics::HighWater;
-pub use security::{Access, AccessError, Token};
-pub(crate) use serve::serve;
+pub use security::{Access, AccessError, is_loopback};
+pub(crate) use serve::{ConnectionBudget, serve};
+pub use token::{Token, TokenChoice};
 
 /// Reports made at once.
 pub(crate) const REPORTS_AT_ONCE: usize = 2;
 /// Largest request body. No route takes more than a few lines.
 const BODY_BYTES: usize = 64 << 10;
+/// How long a request may take until its answer begins, its body included. A WebSocket's request is over when it becomes
+/// one; how long an answer may take to be read, `serve` decides.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -111,8 +120,21 @@ pub fn router(app: App) -> Router {
         .fallback(get(pages::file_or_not_found))
         .with_state(app)
         .layer(RequestBodyLimitLayer::new(BODY_BYTES))
+        .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(access, security::guard))
         .layer(middleware::from_fn(security::headers))
+}
+
+/// Ends a request that takes too long.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let message = "The dashboard did not answer in time; ask again, and see /health.";
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message);
+            Problem { retry_after: Some(5), ..problem }.into_response()
+        }
+    }
 }
 
 /// The page's build, from the environment under cargo-leptos and from constants otherwise.
