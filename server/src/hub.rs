@@ -14,13 +14,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use axum::extract::ws::Utf8Bytes;
 use dashboard_core::event::{Seq, SequencedEvent};
 use dashboard_core::ids::{BuildId, Epoch};
 use dashboard_core::protocol::{self, ServerFrame};
 use dashboard_core::state::{DashboardState, Mode};
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
 use crate::clock::Clock;
 
@@ -43,6 +43,7 @@ pub struct Snapshot {
     pub epoch: Epoch,
     /// The state; `state.seq` is the last event in it.
     pub state: DashboardState,
+    /// Its text, made when it is first asked for.
     frame: OnceLock<Utf8Bytes>,
 }
 
@@ -50,6 +51,11 @@ impl Snapshot {
     /// Of `state` within `epoch`.
     pub fn new(epoch: Epoch, state: DashboardState) -> Self {
         Self { epoch, state, frame: OnceLock::new() }
+    }
+
+    /// The snapshot as JSON, as `/api/v1/snapshot` answers it: the same text as the frame.
+    pub fn json(&self) -> Bytes {
+        self.frame().into()
     }
 
     /// The snapshot as a frame.
