@@ -66,6 +66,11 @@ export class Dashboard {
     return dashboard;
   }
 
+  /** The running process. */
+  get pid(): number | undefined {
+    return this.child.pid;
+  }
+
   get url(): string {
     return `http://127.0.0.1:${this.port}`;
   }

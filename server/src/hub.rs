@@ -225,6 +225,12 @@ impl Hub {
         self.0.head.borrow().epoch.is_some()
     }
 
+    /// The version of the state: the numbering, and the newest event in it.
+    pub fn newest(&self) -> (Epoch, Seq) {
+        let log = self.log();
+        (log.epoch.clone(), log.newest)
+    }
+
     /// The state as it is now, from the engine.
     ///
     /// # Errors

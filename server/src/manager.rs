@@ -196,6 +196,7 @@ impl DashboardManager {
             database: store.as_ref().map(Store::database),
             high_water: http::HighWater::default(),
             turns: Arc::new(Semaphore::new(http::REPORTS_AT_ONCE)),
+            reports: http::Reports::default(),
             leptos,
         };
         let (stop_http, stopped) = oneshot::channel();

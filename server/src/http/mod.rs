@@ -13,6 +13,7 @@ mod records;
 mod report;
 mod security;
 mod serve;
+mod shared;
 mod token;
 mod ws;
 
@@ -30,6 +31,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, middleware};
+use dashboard_core::event::Seq;
+use dashboard_core::ids::Epoch;
 use dashboard_core::price::PriceTable;
 use dashboard_core::report::ReportKind;
 use dashboard_core::state::Mode;
@@ -89,9 +92,18 @@ pub struct App {
     pub high_water: HighWater,
     /// How many reports may be made at once.
     pub turns: Arc<Semaphore>,
+    /// Reports under way.
+    pub reports: Reports,
     /// The page's build.
     pub leptos: LeptosOptions,
 }
+
+/// Reports that are being made: whoever asks the same of the same state meanwhile shares the bytes. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Reports(shared::Shared<ReportKey>);
+
+/// Everything a report depends on: the epoch and number of the newest event, and what was asked.
+type ReportKey = (Epoch, Seq, String);
 
 /// The routes for scripts and sockets, and their paths.
 fn api_routes() -> (Router<App>, Vec<String>) {
