@@ -30,6 +30,7 @@ pub struct ServerBoot(pub Option<Arc<Boot>>);
 pub struct ServerBuild(pub BuildId);
 
 /// Name of the `meta` element that holds the build the page was served with.
+#[cfg_attr(feature = "csr", allow(dead_code, reason = "the static site has no server"))]
 pub(crate) const BUILD_META: &str = "dashboard-build";
 
 /// The page's data. A handful of signals, so it is `Copy`; views find it by [`expect_context`].
