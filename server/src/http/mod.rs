@@ -197,3 +197,22 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tower::Service;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_takes_too_long_is_ended() {
+        let never = || async { std::future::pending::<()>().await };
+        let mut router = Router::new().route("/", get(never)).layer(middleware::from_fn(in_time));
+        let began = Instant::now();
+        let response = router.call(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.headers().contains_key(RETRY_AFTER));
+        assert_eq!(began.elapsed(), REQUEST_TIMEOUT);
+    }
+}
