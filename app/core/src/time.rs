@@ -18,9 +18,8 @@ pub const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// See [`SECOND_MS`].
 pub const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// How far ahead of the present a time may lie and still be believed: clocks of machines that share a directory differ
-/// by seconds, rarely by minutes. Transcripts state no tolerance; five minutes is the rule of docs/DECISIONS.md, "The
-/// future", and what Kerberos (RFC 4120) allows between two clocks.
+/// A time further ahead of the present than this is unknown: a clock is wrong, or a zone was written as UTC. Clocks of
+/// machines that share a directory differ by seconds, rarely by minutes. The rule is docs/DECISIONS.md's, "The future".
 pub const FUTURE_TOLERANCE_MS: i64 = 5 * MINUTE_MS;
 
 /// A calendar day in some zone.

@@ -54,6 +54,7 @@ wire_types! {
     "session:tokens" => SessionTokens,
     "session:error" => SessionError,
     "session:complete" => SessionComplete,
+    "session:remove" => SessionRemove,
     "quota:update" => QuotaUpdate,
     "quota:warning" => QuotaWarning,
     "limit:update" => LimitUpdate,
@@ -119,9 +120,15 @@ impl<'de> Visitor<'de> for Envelope {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
     use super::*;
     use crate::event::{HealthError, IngestUpdate, Seq};
-    use crate::time::Timestamp;
+    use crate::price::PriceTable;
+    use crate::simulator::{Scenario, Simulation};
+    use crate::state::Mode;
+    use crate::time::{HOUR_MS, Timestamp, ZoneOffsets};
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -139,6 +146,22 @@ mod tests {
             assert!(text.contains(&format!(r#""type":"{}""#, event.event.kind())), "{text}");
             assert_eq!(serde_json::from_str::<SequencedEvent>(&text).unwrap(), event);
         }
+    }
+
+    #[test]
+    fn no_event_of_ours_is_unknown() {
+        let start = Timestamp::parse("2026-09-23T12:00:00Z").unwrap();
+        let mut kinds = BTreeSet::new();
+        for &scenario in Scenario::ALL {
+            let prices = Arc::new(PriceTable::embedded());
+            let mut simulation = Simulation::new(scenario, 7, start, Mode::Demo, ZoneOffsets::utc(), prices);
+            for event in simulation.advance_to(start.plus_ms(6 * HOUR_MS)) {
+                let text = serde_json::to_string(&event).unwrap();
+                assert_eq!(serde_json::from_str::<SequencedEvent>(&text).unwrap(), event);
+                kinds.insert(event.event.kind());
+            }
+        }
+        assert!(kinds.len() >= 8, "{kinds:?}");
     }
 
     #[test]
