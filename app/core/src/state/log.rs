@@ -62,6 +62,11 @@ pub enum LogEntry {
         /// All its tokens.
         tokens: Tokens,
     },
+    /// An event of a type this program does not know.
+    Unknown {
+        /// Its type.
+        kind: String,
+    },
     /// `session:remove`.
     Withdrawn {
         /// The session's project.
@@ -128,6 +133,7 @@ impl LogEntry {
                 Self::Tokens { project: project(&tokens.id), added, output: tokens.usage.output - before.output }
             }
             Event::SessionError(error) => Self::Error { project: project(&error.id), error: error.error },
+            Event::Unknown(unknown) => Self::Unknown { kind: unknown.kind.clone() },
             Event::SessionRemove(remove) => Self::Withdrawn { project: project(&remove.id) },
             Event::SessionComplete(complete) => Self::Ended { project: project(&complete.id), tokens: complete.tokens },
             Event::QuotaUpdate(update) if update.gone => return None,
@@ -177,7 +183,7 @@ fn change(before: Option<f64>, now: Option<f64>) -> Option<String> {
 
 impl LogLine {
     /// The event's type, e.g. `session:tokens`.
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &str {
         match &self.entry {
             LogEntry::Started { .. } => "session:start",
             LogEntry::Phase { .. } => "session:update",
@@ -185,6 +191,7 @@ impl LogLine {
             LogEntry::Error { .. } => "session:error",
             LogEntry::Ended { .. } => "session:complete",
             LogEntry::Withdrawn { .. } => "session:remove",
+            LogEntry::Unknown { kind } => kind,
             LogEntry::Limit { .. } => "quota:update",
             LogEntry::Warning { alert } => match alert.condition {
                 Condition::LimitNear { .. } | Condition::LimitReached { .. } => "quota:warning",
@@ -216,6 +223,7 @@ impl LogLine {
             | LogEntry::Ended { project, .. }
             | LogEntry::Withdrawn { project }
             | LogEntry::Context { project, .. } => project.clone(),
+            LogEntry::Unknown { kind } => kind.clone(),
             LogEntry::Limit { limit, .. } => format::limit(limit),
             LogEntry::Warning { alert } => match &alert.condition {
                 Condition::LimitNear { limit, .. } | Condition::LimitReached { limit, .. } => format::limit(limit),
@@ -235,6 +243,7 @@ impl LogLine {
                 format!("+{} · out {}", format::exact(added.0), format::exact(output.0))
             }
             LogEntry::Error { error, .. } => format::api_error(*error).to_owned(),
+            LogEntry::Unknown { .. } => "of a newer server, passed over".to_owned(),
             LogEntry::Withdrawn { .. } => "withdrawn: its file was rewritten".to_owned(),
             LogEntry::Ended { tokens, .. } => format!("ended · {} tokens", format::tokens(*tokens)),
             LogEntry::Limit { before, percent, used, .. } => {
