@@ -123,7 +123,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::event::{HealthError, IngestUpdate, Seq};
+    use crate::alert::{Alert, Condition};
+    use crate::event::{IngestUpdate, Seq};
+    use crate::level::Level;
     use crate::price::PriceTable;
     use crate::simulator::{Scenario, Simulation};
     use crate::state::Mode;
@@ -137,7 +139,8 @@ mod tests {
 
     #[test]
     fn reads_what_it_writes() {
-        let error = HealthError { component: "store".to_owned(), error: "full".to_owned(), timestamp: at() };
+        let condition = Condition::PartFailing { component: "store".to_owned() };
+        let error = Alert { condition, level: Level::Danger };
         let ingest = IngestUpdate { lines: 7, ..IngestUpdate::default() };
         for event in [Event::HealthError(error), Event::IngestUpdate(ingest)] {
             let event = SequencedEvent { seq: Seq(3), event, timestamp: at() };
@@ -182,7 +185,7 @@ mod tests {
             (r#"{"type":"x","data":1,"timestamp":"2026-09-20T12:00:00Z"}"#, "seq"),
             (r#"{"seq":1,"data":1,"type":"x","timestamp":"2026-09-20T12:00:00Z"}"#, "before"),
             (r#"{"seq":1,"type":"x","timestamp":"2026-09-20T12:00:00Z"}"#, "data"),
-            (r#"{"seq":1,"type":"health:error","data":1,"timestamp":"2026-09-20T12:00:00Z"}"#, "HealthError"),
+            (r#"{"seq":1,"type":"health:error","data":1,"timestamp":"2026-09-20T12:00:00Z"}"#, "integer"),
         ] {
             let error = serde_json::from_str::<SequencedEvent>(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
