@@ -28,6 +28,7 @@ pub mod report;
 pub mod simulator;
 pub mod state;
 pub mod time;
+mod tools;
 pub mod tracker;
 pub mod transcript;
 pub mod units;

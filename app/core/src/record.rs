@@ -8,38 +8,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentId, CallId, MessageId, ModelId, RequestId, SessionId, ToolName};
 use crate::time::Timestamp;
+use crate::tools::tools;
 use crate::units::{Money, TokenUsage, Tokens};
 
-/// The coding assistant a record comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub enum Tool {
-    /// Anthropic's Claude Code.
-    #[default]
-    ClaudeCode,
-    /// OpenAI's Codex CLI.
-    Codex,
+macro_rules! define_tool {
+    ($($(#[$doc:meta])* $variant:ident = $id:literal in $module:ident;)*) => {
+        /// The coding assistant a record comes from. The variants are the lines of the list in `tools.rs`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+        pub enum Tool {
+            $($(#[$doc])* #[serde(rename = $id)] $variant,)*
+        }
+
+        impl Tool {
+            /// All of them, in the order of the list.
+            pub const ALL: [Self; [$($id),*].len()] = [$(Self::$variant),*];
+
+            /// Its id: its name in options, figures, checkpoints and databases. Never changes.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $id,)*
+                }
+            }
+        }
+    };
 }
 
-impl Tool {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::ClaudeCode, Self::Codex];
+tools!(define_tool);
 
-    /// Its name in options, figures and files.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ClaudeCode => "claude-code",
-            Self::Codex => "codex",
-        }
-    }
-
-    /// Its name for people.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::ClaudeCode => "Claude Code",
-            Self::Codex => "Codex",
-        }
+impl Default for Tool {
+    /// The first of the list.
+    fn default() -> Self {
+        Self::ALL[0]
     }
 }
 
@@ -190,6 +190,8 @@ pub struct Lineage {
 /// How full a session's context window is, as the tool itself tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextFill {
+    /// The tool whose session it is.
+    pub tool: Tool,
     /// The session.
     pub session: SessionId,
     /// When.

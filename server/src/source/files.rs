@@ -3,23 +3,30 @@
 use crate::observation::{Root, TranscriptFile, Unreadable};
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
 /// Bytes read at once.
 pub const CHUNK: usize = 256 << 10;
 
-/// The transcripts below a root: regular files named `*.jsonl` at any depth of its directories for them, in no
-/// particular order.
+/// The transcripts below a root: regular files that match one of its tool's patterns, in no particular order.
 /// Links are not followed. A missing directory is empty; what cannot be read goes to `unreadable`.
 pub fn transcripts(root: &Root, unreadable: &mut Vec<Unreadable>) -> Vec<TranscriptFile> {
-    root.transcript_dirs().flat_map(|dir| walk(root, WalkDir::new(dir), unreadable)).collect()
+    let walk_dir = |(dir, depth): (PathBuf, Option<usize>)| {
+        walk(root, WalkDir::new(dir).max_depth(depth.unwrap_or(usize::MAX)), unreadable)
+    };
+    let mut found: Vec<TranscriptFile> = root.transcript_dirs().into_iter().flat_map(walk_dir).collect();
+    // One directory may lie in another.
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 /// The same, for a file or directory within one of these.
 pub fn transcripts_at(root: &Root, path: &Path, unreadable: &mut Vec<Unreadable>) -> Vec<TranscriptFile> {
-    walk(root, WalkDir::new(path).follow_root_links(false), unreadable)
+    let Some(depth) = root.depth_at(path) else { return Vec::new() };
+    walk(root, WalkDir::new(path).follow_root_links(false).max_depth(depth), unreadable)
 }
 
 fn walk(root: &Root, walk: WalkDir, unreadable: &mut Vec<Unreadable>) -> Vec<TranscriptFile> {
@@ -48,12 +55,8 @@ fn walk(root: &Root, walk: WalkDir, unreadable: &mut Vec<Unreadable>) -> Vec<Tra
 pub fn as_transcript(root: &Root, path: &Path) -> Option<TranscriptFile> {
     let below = path.strip_prefix(&root.dir).ok()?;
     let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    let is_among_them = parts.len() > 1 && root.adapter().transcript_dirs().contains(&&*parts[0]);
-    let is_transcript = is_among_them && below.to_string_lossy().ends_with(".jsonl");
-    is_transcript.then(|| {
-        let name = parts.join("/");
-        TranscriptFile::new(root, name)
-    })
+    let name = parts.join("/");
+    root.tool.spec().transcripts_named(&name).map(|_| TranscriptFile::new(root, name))
 }
 
 /// Reads what is left of `file` in chunks.

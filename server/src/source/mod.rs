@@ -7,12 +7,14 @@
 //! that cannot grow. What a former process read is taken from the store, and only the rest from the files. Twice as many ways lead to a change as are needed: besides the watcher, files that changed lately are
 //! looked at every two seconds, and everything every ten.
 
+mod database;
+mod document;
 pub mod files;
 mod presence;
+mod reader;
 pub mod retention;
 pub mod roots;
 pub(crate) mod tail;
-pub mod tools;
 pub(crate) mod transcripts;
 mod wakeup;
 mod watches;
@@ -206,7 +208,8 @@ impl Source {
     fn watch(&mut self) -> (bool, Option<String>) {
         let (mut begun, mut refused) = (false, None);
         for root in &self.roots {
-            let transcripts = root.transcript_dirs().map(|dir| (dir, RecursiveMode::Recursive));
+            let mode = |depth| if depth == Some(1) { RecursiveMode::NonRecursive } else { RecursiveMode::Recursive };
+            let transcripts = root.transcript_dirs().into_iter().map(|(dir, depth)| (dir, mode(depth)));
             let presence = root.presence_dir().map(|dir| (dir, RecursiveMode::NonRecursive));
             for (dir, mode) in transcripts.chain(presence) {
                 match self.watches.ensure(&dir, mode) {
@@ -241,11 +244,13 @@ impl Source {
             (Some((path, error)), _) => {
                 let others = unreadable.len() - 1;
                 let others = if others > 0 { format!(" (and {others} more)") } else { String::new() };
-                Some(format!("cannot read {}: {error}{others}; check its permissions", path.display()))
+                // What else may fail says by itself what to do.
+                let advice = if error.contains("ermission denied") { "; check its permissions" } else { "" };
+                Some(format!("cannot read {}: {error}{others}{advice}", path.display()))
             }
-            (None, None) if !self.roots.iter().any(Root::has_transcripts) => {
-                Some("no transcripts yet; start Claude Code or Codex, or use --config-dir or --codex-home".to_owned())
-            }
+            (None, None) if !self.roots.iter().any(Root::has_transcripts) => Some(
+                "no transcripts yet; start an assistant, or name its directory with --config-dir or --home".to_owned(),
+            ),
             (None, Some(error)) => Some(format!("changes are seen within 10 s, not at once: {error}")),
             (None, None) => None,
         };

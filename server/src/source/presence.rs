@@ -65,7 +65,8 @@ impl Running {
     fn read(&self, root: &Root, path: &Path) -> Option<Presence> {
         let mut text = Vec::new();
         let read = File::open(path).and_then(|file| file.take(MAX_SIZE).read_to_end(&mut text));
-        let presence = read.ok().and_then(|_| root.adapter().presence(&text, platform::process_lives));
+        let presence =
+            read.ok().and_then(|_| (root.tool.spec().presence.as_ref()?.read)(&text, platform::process_lives));
         presence.or_else(|| self.seen.get(path).cloned())
     }
 }

@@ -1,7 +1,7 @@
 //! For how long the tools keep their transcripts, and which of these cannot be read: looked up when asked for.
 //!
-//! Claude Code deletes a transcript some days after its last change; `cleanupPeriodDays` in its settings says how
-//! many. Only that key is read.
+//! A tool may delete a transcript some days after its last change; a key in its settings says how many. Only that key
+//! is read.
 
 use crate::observation::{self, Root, TranscriptFile};
 use std::fs;
@@ -10,24 +10,18 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use dashboard_core::history::Unreadable;
-use dashboard_core::record::Tool;
-use dashboard_core::report::{DEFAULT_KEEP_DAYS, Retention, TranscriptAge};
+use dashboard_core::report::{Retention, TranscriptAge};
 use dashboard_core::time::Timestamp;
-use serde::Deserialize;
+use dashboard_core::transcript::RetentionSetting;
 
 use super::files;
-
-#[derive(Deserialize)]
-struct Settings {
-    #[serde(rename = "cleanupPeriodDays")]
-    cleanup_period_days: Option<u32>,
-}
 
 /// The ages of the transcripts below `roots`. What cannot be looked at is left out.
 pub fn of(roots: &[Root]) -> Retention {
     let mut transcripts = Vec::new();
-    for root in roots.iter().filter(|root| root.tool == Tool::ClaudeCode) {
-        let keep_days = keep_days(&root.dir);
+    for root in roots {
+        let Some(setting) = &root.tool.spec().retention else { continue };
+        let keep_days = keep_days(&root.dir, setting);
         for found in files::transcripts(root, &mut Vec::new()) {
             let modified = fs::metadata(&found.path).and_then(|metadata| metadata.modified()).ok();
             let since_epoch = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
@@ -56,11 +50,12 @@ pub fn unreadable(roots: &[Root]) -> Vec<Unreadable> {
     unreadable.iter().map(Into::into).collect()
 }
 
-/// What the settings in a configuration directory say, or the tool's default.
-fn keep_days(dir: &Path) -> u32 {
-    let settings = fs::read(dir.join("settings.json")).ok();
-    let settings = settings.and_then(|bytes| serde_json::from_slice::<Settings>(&bytes).ok());
-    settings.and_then(|settings| settings.cleanup_period_days).unwrap_or(DEFAULT_KEEP_DAYS)
+/// What the settings in a home say, or the tool's default.
+fn keep_days(dir: &Path, setting: &RetentionSetting) -> u32 {
+    let settings = fs::read(dir.join(setting.file)).ok();
+    let settings = settings.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    let days = settings.and_then(|settings| u32::try_from(settings.get(setting.key)?.as_u64()?).ok());
+    days.unwrap_or(setting.default_days)
 }
 
 #[cfg(test)]
@@ -70,15 +65,16 @@ mod tests {
     #[test]
     fn the_tools_settings_are_followed() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(keep_days(dir.path()), DEFAULT_KEEP_DAYS);
+        let setting = dashboard_core::record::Tool::ClaudeCode.spec().retention.as_ref().unwrap();
+        assert_eq!(keep_days(dir.path(), setting), 30);
         for (settings, days) in [
             (r#"{"model":"opus","cleanupPeriodDays":365}"#, 365),
             (r#"{"cleanupPeriodDays":0}"#, 0),
-            (r#"{"cleanupPeriodDays":"soon"}"#, DEFAULT_KEEP_DAYS),
-            ("{", DEFAULT_KEEP_DAYS),
+            (r#"{"cleanupPeriodDays":"soon"}"#, 30),
+            ("{", 30),
         ] {
             fs::write(dir.path().join("settings.json"), settings).unwrap();
-            assert_eq!(keep_days(dir.path()), days, "{settings}");
+            assert_eq!(keep_days(dir.path(), setting), days, "{settings}");
         }
     }
 }

@@ -7,60 +7,23 @@
 
 use crate::observation::{FileState, Look, MARK, Marks, RecordSink, SinkClosed, SourceMessage, Stamp, TranscriptFile};
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::sync::Arc;
-use std::time::Duration;
 
 use dashboard_core::record::Record;
 use dashboard_core::transcript::{Checkpoint, Reading, TranscriptReader};
 
 use super::files;
-use super::tools;
+use super::reader::{self, FileReader, Interrupted, Seen, companion};
 use crate::platform::FileIdentity;
 
 /// Records sent at once.
 const BATCH: usize = 512;
-/// A file that changed this recently is likely to change again.
-const ACTIVE: Duration = Duration::from_mins(10);
-/// A file beside a transcript, such as an agent's `.meta.json`, is a few hundred bytes.
-const MAX_META: u64 = 64 << 10;
-
-/// Why looking at a file ended early.
-#[derive(Debug)]
-pub(super) enum Interrupted {
-    /// The file cannot be read.
-    Unreadable(io::Error),
-    /// See [`SinkClosed`].
-    SinkClosed,
-    /// What was said of the file no longer holds.
-    Stale,
-}
-
-impl From<io::Error> for Interrupted {
-    fn from(error: io::Error) -> Self {
-        Self::Unreadable(error)
-    }
-}
-
-impl From<SinkClosed> for Interrupted {
-    fn from(_: SinkClosed) -> Self {
-        Self::SinkClosed
-    }
-}
-
-/// Whether a file is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// It is, and what is in it has been read.
-    There,
-    /// It is not.
-    Gone,
-}
 
 /// See the [module's description](self).
 #[derive(Debug)]
 pub(super) struct Tail {
-    pub(super) found: Arc<TranscriptFile>,
+    found: Arc<TranscriptFile>,
     reader: TranscriptReader,
     /// Whether the reader tells what sessions did.
     activity: bool,
@@ -75,7 +38,7 @@ pub(super) struct Tail {
     wants_meta: bool,
 }
 
-fn reader(name: &str, from: Checkpoint, activity: bool) -> TranscriptReader {
+fn lines_reader(name: &str, from: Checkpoint, activity: bool) -> TranscriptReader {
     let reader = TranscriptReader::resume(name, from);
     if activity { reader.with_activity() } else { reader }
 }
@@ -84,13 +47,13 @@ impl Tail {
     /// Nothing of the file has been read yet; the engine may hold what a file of this key said before.
     pub(super) fn new(found: Arc<TranscriptFile>, said: bool, activity: bool) -> Self {
         Self {
-            reader: reader(&found.name, Checkpoint::start(found.tool), activity),
+            reader: lines_reader(&found.name, Checkpoint::start(found.tool), activity),
             activity,
             last: None,
             begun: None,
             marks: Marks::default(),
             said,
-            wants_meta: tools::of(found.tool).companion(&found.path).is_some(),
+            wants_meta: found.tool.spec().companion.as_ref().is_some_and(|it| (it.of)(&found.name).is_some()),
             found,
         }
     }
@@ -98,53 +61,14 @@ impl Tail {
     /// Goes on where another process stopped; what that one read has been told.
     pub(super) fn resume(found: Arc<TranscriptFile>, state: FileState, activity: bool) -> Self {
         Self {
-            reader: reader(&found.name, state.checkpoint, activity),
+            reader: lines_reader(&found.name, state.checkpoint, activity),
             activity,
             last: state.look,
             begun: state.look,
             marks: state.marks,
             said: true,
-            wants_meta: tools::of(found.tool).companion(&found.path).is_some(),
+            wants_meta: found.tool.spec().companion.as_ref().is_some_and(|it| (it.of)(&found.name).is_some()),
             found,
-        }
-    }
-
-    /// Whether the file is likely to change soon.
-    pub(super) fn is_active(&self) -> bool {
-        let age = self.last.and_then(|last| last.stamp.modified?.elapsed().ok());
-        age.is_none_or(|age| age < ACTIVE)
-    }
-
-    /// Whether nothing of the file has been read yet.
-    pub(super) fn is_new(&self) -> bool {
-        self.last.is_none()
-    }
-
-    /// Whether the engine holds anything of the file.
-    pub(super) fn has_said_something(&self) -> bool {
-        self.said
-    }
-
-    /// What the file was and said, should it turn up under another name.
-    pub(super) fn remains(&self) -> Option<(FileIdentity, Marks)> {
-        Some((self.last?.stamp.identity, self.marks))
-    }
-
-    /// Whether this is the file that these are the remains of.
-    pub(super) fn is_same(&self, identity: FileIdentity, marks: &Marks) -> bool {
-        self.last.is_some_and(|last| last.stamp.identity == identity) && self.marks.head == marks.head
-    }
-
-    /// Reads what is new, and tells the engine.
-    pub(super) fn look(&mut self, out: &dyn RecordSink, buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
-        let is_first = self.last.is_none();
-        let looked = self.look_at_lines(out, buffer);
-        if self.wants_meta && (is_first || self.is_active()) && matches!(looked, Ok(Seen::There)) {
-            self.look_at_meta(out)?;
-        }
-        match looked {
-            Err(Interrupted::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Seen::Gone),
-            looked => looked,
         }
     }
 
@@ -249,13 +173,8 @@ impl Tail {
 
     /// Learns what the file beside it says, if that is there by now and readable; it is written before or after.
     fn look_at_meta(&mut self, out: &dyn RecordSink) -> Result<(), SinkClosed> {
-        let adapter = tools::of(self.found.tool);
-        let Some(path) = adapter.companion(&self.found.path) else { return Ok(()) };
-        let mut text = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(MAX_META).read_to_end(&mut text));
-        let dir = self.found.name.rsplit_once('/').map_or("", |(dir, _)| dir);
-        let name = format!("{dir}/{}", path.file_name().unwrap_or_default().to_string_lossy());
-        if let Some(record) = read.ok().and_then(|_| adapter.companion_record(&name, &text)) {
+        let text = companion(&self.found);
+        if let Some(record) = text.and_then(|text| self.reader.read_companion(&text)) {
             self.wants_meta = false;
             self.say(vec![record], out)?;
         }
@@ -264,5 +183,44 @@ impl Tail {
 
     fn position(&self) -> u64 {
         self.reader.counts().bytes
+    }
+}
+
+impl FileReader for Tail {
+    fn file(&self) -> &Arc<TranscriptFile> {
+        &self.found
+    }
+
+    fn is_active(&self) -> bool {
+        let age = self.last.and_then(|last| last.stamp.modified?.elapsed().ok());
+        age.is_none_or(|age| age < reader::ACTIVE)
+    }
+
+    fn is_new(&self) -> bool {
+        self.last.is_none()
+    }
+
+    fn has_said_something(&self) -> bool {
+        self.said
+    }
+
+    fn remains(&self) -> Option<(FileIdentity, Marks)> {
+        Some((self.last?.stamp.identity, self.marks))
+    }
+
+    fn is_same(&self, identity: FileIdentity, marks: &Marks) -> bool {
+        self.last.is_some_and(|last| last.stamp.identity == identity) && self.marks.head == marks.head
+    }
+
+    fn look(&mut self, out: &dyn RecordSink, buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
+        let is_first = self.last.is_none();
+        let looked = self.look_at_lines(out, buffer);
+        if self.wants_meta && (is_first || self.is_active()) && matches!(looked, Ok(Seen::There)) {
+            self.look_at_meta(out)?;
+        }
+        match looked {
+            Err(Interrupted::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Seen::Gone),
+            looked => looked,
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::files;
-use super::tail::{Interrupted, Seen, Tail};
+use super::reader::{self, FileReader, Interrupted, Seen};
 use crate::platform::FileIdentity;
 
 /// Less than this to read is not worth a thread.
@@ -26,7 +26,7 @@ pub(crate) struct Transcripts {
     out: Box<dyn RecordSink>,
     /// Whether it wants to know what sessions did.
     activity: bool,
-    tails: BTreeMap<PathBuf, Tail>,
+    tails: BTreeMap<PathBuf, Box<dyn FileReader>>,
     /// Files that went, by key: should one come back, it starts anew.
     deleted: HashMap<String, Arc<TranscriptFile>>,
     /// The same, by what they were: should one turn up elsewhere, it was renamed.
@@ -65,14 +65,14 @@ impl Transcripts {
             }
             self.deleted.insert(found.key.clone(), found);
         } else {
-            self.tails.insert(found.path.clone(), Tail::resume(found, state, self.activity));
+            self.tails.insert(found.path.clone(), reader::resume(found, state, self.activity));
         }
     }
 
     /// Reads the whole file once more for someone who missed part of it. Nobody else is told.
     pub(crate) fn repeat(&mut self, file: Arc<TranscriptFile>, out: &dyn RecordSink) -> Result<(), SinkClosed> {
         // Said something, so that it begins by withdrawing it. What comes later reaches `out` from the file's own tail.
-        match Tail::new(file, true, out.wants_activity()).look(out, &mut self.buffer) {
+        match reader::new(file, true, out.wants_activity()).look(out, &mut self.buffer) {
             Err(Interrupted::SinkClosed) => Err(SinkClosed),
             Ok(_) | Err(Interrupted::Unreadable(_) | Interrupted::Stale) => Ok(()),
         }
@@ -80,7 +80,7 @@ impl Transcripts {
 
     /// All files there are.
     pub(crate) fn files(&self) -> impl Iterator<Item = Arc<TranscriptFile>> {
-        self.tails.values().map(|tail| Arc::clone(&tail.found))
+        self.tails.values().map(|tail| Arc::clone(tail.file()))
     }
 
     /// How many files there are.
@@ -115,7 +115,7 @@ impl Transcripts {
 
     /// Looks at the files that changed lately.
     pub(crate) fn look_at_active(&mut self) -> Result<(), SinkClosed> {
-        self.look_at_known(Tail::is_active)
+        self.look_at_known(|tail| tail.is_active())
     }
 
     /// Looks at what may have changed: files, directories, and things that are no longer there.
@@ -128,11 +128,13 @@ impl Transcripts {
             }
         }
         for path in paths {
-            let Some(root) = self.roots.iter().find(|root| root.holds(&path)).cloned() else {
+            let Some(root) =
+                self.roots.iter().find(|root| root.depth_at(&root.transcript_of(path.clone())).is_some()).cloned()
+            else {
                 continue;
             };
             let mut unreadable = Vec::new();
-            for found in files::transcripts_at(&root, &root.adapter().transcript_of(path), &mut unreadable) {
+            for found in files::transcripts_at(&root, &root.transcript_of(path), &mut unreadable) {
                 // Unless it was gone a moment ago, it has been looked at.
                 if !looked_at.contains(&found.path) || !self.tails.contains_key(&found.path) {
                     self.look_at_found(found)?;
@@ -143,9 +145,9 @@ impl Transcripts {
         Ok(())
     }
 
-    fn look_at_known(&mut self, which: impl Fn(&Tail) -> bool) -> Result<(), SinkClosed> {
+    fn look_at_known(&mut self, which: impl Fn(&dyn FileReader) -> bool) -> Result<(), SinkClosed> {
         let paths: Vec<PathBuf> =
-            self.tails.iter().filter(|(_, tail)| which(tail)).map(|(path, _)| path.clone()).collect();
+            self.tails.iter().filter(|(_, tail)| which(&***tail)).map(|(path, _)| path.clone()).collect();
         self.look_at_tails(&paths)
     }
 
@@ -154,7 +156,7 @@ impl Transcripts {
         let mut new_bytes = 0;
         let mut queue: Vec<(u64, PathBuf)> = Vec::with_capacity(paths.len());
         for path in paths {
-            let is_new = self.tails.get(path).is_some_and(Tail::is_new);
+            let is_new = self.tails.get(path).is_some_and(|tail| tail.is_new());
             let bytes = if is_new { path.metadata().map_or(0, |metadata| metadata.len()) } else { 0 };
             new_bytes += bytes;
             queue.push((bytes, path.clone()));
@@ -166,7 +168,7 @@ impl Transcripts {
         }
         // Largest first, so that no worker is left with a large one in the end; taken from the back.
         queue.sort_unstable();
-        let queue: Vec<(PathBuf, Tail)> =
+        let queue: Vec<(PathBuf, Box<dyn FileReader>)> =
             queue.into_iter().filter_map(|(_, path)| self.tails.remove_entry(&path)).collect();
         let queue = Mutex::new(queue);
         let looked = Mutex::new(Vec::with_capacity(paths.len()));
@@ -215,7 +217,7 @@ impl Transcripts {
             self.withdraw(former)?;
         }
         let came_back = self.deleted.contains_key(&found.key);
-        self.tails.insert(found.path.clone(), Tail::new(Arc::new(found), came_back, self.activity));
+        self.tails.insert(found.path.clone(), reader::new(Arc::new(found), came_back, self.activity));
         Ok(true)
     }
 
@@ -230,7 +232,7 @@ impl Transcripts {
             Ok(Seen::There) => {
                 self.unreadable.remove(path);
                 if let Some(tail) = self.tails.get(path) {
-                    self.deleted.remove(&tail.found.key);
+                    self.deleted.remove(&tail.file().key);
                 }
             }
             Ok(Seen::Gone) => self.forget(path)?,
@@ -246,9 +248,9 @@ impl Transcripts {
 
     fn forget(&mut self, path: &Path) -> Result<(), SinkClosed> {
         self.unreadable.remove(path);
-        let Some(tail) = self.tails.remove(path).filter(Tail::has_said_something) else { return Ok(()) };
+        let Some(tail) = self.tails.remove(path).filter(|tail| tail.has_said_something()) else { return Ok(()) };
         let remains = tail.remains();
-        let found = tail.found;
+        let found = Arc::clone(tail.file());
         if let Some((identity, marks)) = remains {
             // It has been read under its new name already, or another link to it remains.
             if self.tails.values().any(|other| other.is_same(identity, &marks)) {

@@ -15,48 +15,8 @@ use crate::level::{Level, LevelGauge, Thresholds};
 use crate::record::{Compaction, CompactionTrigger, ContextFill, Tool, UsageRecord};
 use crate::state::push_context_point;
 use crate::time::Timestamp;
+use crate::transcript::ContextRule;
 use crate::units::Tokens;
-
-/// The usual window.
-const SMALL_WINDOW: Tokens = Tokens(200_000);
-/// The window of the newest models, and of `[1m]` variants.
-const LARGE_WINDOW: Tokens = Tokens(1_000_000);
-/// The tool compacts this far below the window's end: 20,000 for the answer and 13,000 of margin
-/// (fits five observed compactions and the documented 967k of a 1M window).
-pub const AUTO_COMPACT_BUFFER: Tokens = Tokens(33_000);
-
-/// Codex says how much of its model's window it uses: 95 %. It compacts by itself at 90 % of the whole.
-const CODEX_WINDOW_PERCENT: u64 = 95;
-/// See [`CODEX_WINDOW_PERCENT`].
-const CODEX_COMPACT_PERCENT: u64 = 90;
-
-/// Size of a model's context window; `seen` is the largest fill observed with it.
-pub fn window_tokens(model: &ModelId, seen: Tokens) -> Tokens {
-    if seen > SMALL_WINDOW || wide_by_name(model.as_str()) { LARGE_WINDOW } else { SMALL_WINDOW }
-}
-
-/// `[1m]` variants, Fable and Sonnet from 5 on, Opus from 4.7 on.
-fn wide_by_name(model: &str) -> bool {
-    if model.ends_with("[1m]") {
-        return true;
-    }
-    let Some((family, version)) = model.strip_prefix("claude-").and_then(|rest| rest.split_once('-')) else {
-        return false;
-    };
-    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-    let major_length = digits(version);
-    let Ok(major) = version[..major_length].parse::<u32>() else { return false };
-    // A longer run of digits after the dash is a date, not a minor version.
-    let minor = version[major_length..].strip_prefix('-').map_or(0, |rest| match digits(rest) {
-        length @ (1 | 2) => rest[..length].parse().unwrap_or(0),
-        _ => 0,
-    });
-    match family {
-        "fable" | "sonnet" => (major, minor) >= (5, 0),
-        "opus" => (major, minor) >= (4, 7),
-        _ => false,
-    }
-}
 
 /// See the [module's description](self).
 #[derive(Debug, Default)]
@@ -66,6 +26,8 @@ pub(super) struct ContextTracker {
 
 #[derive(Debug, Default)]
 struct Fill {
+    /// Whose session it is.
+    tool: Tool,
     used: Option<Tokens>,
     /// The window's size, if the tool says it.
     window: Option<Tokens>,
@@ -84,10 +46,11 @@ struct Fill {
 
 impl ContextTracker {
     pub(super) fn usage_seen(&mut self, file: FileId, record: &UsageRecord) {
-        if record.sidechain || record.tool != Tool::ClaudeCode {
+        if record.sidechain || !matches!(record.tool.spec().context, ContextRule::FromUsage { .. }) {
             return;
         }
         let fill = self.sessions.entry(record.session.clone()).or_default();
+        fill.tool = record.tool;
         let Some(at) = fill.newer(file, record.at) else { return };
         let used = record.usage.context();
         if fill.used == Some(used) && fill.model.as_ref() == Some(&record.model) {
@@ -103,6 +66,7 @@ impl ContextTracker {
     /// What a tool says of its own window.
     pub(super) fn fill(&mut self, file: FileId, said: &ContextFill) {
         let fill = self.sessions.entry(said.session.clone()).or_default();
+        fill.tool = said.tool;
         let Some(at) = fill.newer(file, said.at) else { return };
         let same = fill.used == Some(said.used) && fill.window == Some(said.window);
         if same && fill.model.as_ref() == Some(&said.model) {
@@ -196,44 +160,14 @@ impl Fill {
 
     /// Window, auto-compaction threshold and raw level.
     fn figures(&self) -> (Tokens, Tokens, Level) {
-        let (limit, compact_at) = match self.window {
-            Some(window) => (window, Tokens(window.0 / CODEX_WINDOW_PERCENT * CODEX_COMPACT_PERCENT)),
-            None => {
-                let seen = self.model.as_ref().and_then(|model| self.seen.get(model)).copied().unwrap_or_default();
-                let limit = self.model.as_ref().map_or(SMALL_WINDOW, |model| window_tokens(model, seen));
-                (limit, limit - AUTO_COMPACT_BUFFER)
-            }
-        };
+        let rule = &self.tool.spec().context;
+        let limit = self.window.unwrap_or_else(|| {
+            let seen = self.model.as_ref().and_then(|model| self.seen.get(model)).copied().unwrap_or_default();
+            let model = self.model.clone().unwrap_or_else(|| ModelId::new("unknown"));
+            rule.window(&model, seen)
+        });
+        let compact_at = rule.compacts_at(limit);
         let percent = self.used.and_then(|used| used.percent_of(compact_at));
         (limit, compact_at, percent.map_or(Level::Healthy, |percent| Thresholds::CONTEXT.level(percent)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    #[cfg(target_arch = "wasm32")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    #[test]
-    fn the_window_follows_from_the_name_or_from_what_was_seen() {
-        for (model, wide) in [
-            ("claude-opus-4-5-20251101", false),
-            ("claude-opus-4-20250514", false),
-            ("claude-opus-4-7", true),
-            ("claude-opus-4-7-20260101", true),
-            ("claude-opus-5", true),
-            ("claude-sonnet-4-5", false),
-            ("claude-sonnet-4-5[1m]", true),
-            ("claude-sonnet-5-20260301", true),
-            ("claude-fable-5", true),
-            ("claude-haiku-9", false),
-            ("gpt-5", false),
-        ] {
-            assert_eq!(wide_by_name(model), wide, "{model}");
-        }
-        let model = ModelId::new("claude-sonnet-4-5");
-        assert_eq!(window_tokens(&model, Tokens(200_000)), SMALL_WINDOW);
-        assert_eq!(window_tokens(&model, Tokens(200_001)), LARGE_WINDOW);
     }
 }

@@ -26,8 +26,8 @@ use crate::state::{DashboardState, Mode};
 use crate::time::{Timestamp, ZoneOffsets};
 use crate::units::Cost;
 
+pub use crate::transcript::{AUTO_COMPACT_BUFFER, window_tokens};
 pub use blocks::{BLOCK_MS, Block, blocks};
-pub use context::{AUTO_COMPACT_BUFFER, window_tokens};
 
 /// Newest refused lines kept in the state.
 const RECENT_REJECTIONS: usize = 20;

@@ -11,7 +11,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::json::{self, Count, Value, object};
-use super::{Format, call_id, tool_name};
+use super::{
+    ContextRule, Format, Home, HomeVariable, Identity, ParserMemory, Shape, ToolSpec, Transcripts, UsualPlace, call_id,
+    tool_name,
+};
 use crate::ids::{MessageId, ModelId, SessionId};
 use crate::record::{
     Activity, ActivityKind, Compaction, CompactionTrigger, ContextFill, LimitWindow, Lineage, Place, RateLimitReport,
@@ -19,6 +22,27 @@ use crate::record::{
 };
 use crate::time::{MINUTE_MS, SECOND_MS, Timestamp};
 use crate::units::{TokenUsage, Tokens};
+
+/// What is known of Codex.
+pub(super) const SPEC: ToolSpec = ToolSpec {
+    title: "Codex",
+    home: Home {
+        variables: &[HomeVariable { name: "CODEX_HOME", is_list: false, below: "" }],
+        usual: &[UsualPlace::Home(".codex")],
+    },
+    transcripts: &[
+        Transcripts { pattern: "sessions/**/*.jsonl", shape: Shape::Lines },
+        // Of sessions put away.
+        Transcripts { pattern: "archived_sessions/**/*.jsonl", shape: Shape::Lines },
+    ],
+    companion: None,
+    presence: None,
+    identity: Identity::Row,
+    // It says 95 % of its model's window, and compacts at 90 % of the whole.
+    context: ContextRule::Stated { compacts_at: |window| Tokens(window.0 / 95 * 90) },
+    estimates_limits: false,
+    retention: None,
+};
 
 /// Types of records we have seen, read or not. Before September 2025, items stood in the lines themselves.
 const KNOWN_TYPES: [&str; 16] = [
@@ -88,9 +112,8 @@ struct Limit {
     resets_at: Option<Timestamp>,
 }
 
-impl State {
-    /// Which session the file is.
-    pub(super) fn lineage(&self) -> Option<&Lineage> {
+impl ParserMemory for State {
+    fn lineage(&self) -> Option<&Lineage> {
         self.lineage.as_ref()
     }
 }
@@ -331,7 +354,7 @@ impl Parser {
         }
         if let Count::Is(window @ 1..) = window.count() {
             let (session, used, window) = (self.session(), Tokens(input), Tokens(window));
-            out(Record::Context(ContextFill { session, at, model, used, window }));
+            out(Record::Context(ContextFill { tool: Tool::Codex, session, at, model, used, window }));
         }
         u64::from(repeated)
     }
@@ -486,7 +509,7 @@ mod tests {
             bad_counts: 0,
         };
         let (used, window) = (Tokens(100), Tokens(258_400));
-        let fill = ContextFill { session: "s1".into(), at, model: "gpt-5.5".into(), used, window };
+        let fill = ContextFill { tool: Tool::Codex, session: "s1".into(), at, model: "gpt-5.5".into(), used, window };
         assert_eq!(
             records,
             [
