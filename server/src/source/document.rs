@@ -108,6 +108,10 @@ impl Document {
             read => read,
         };
         if let Err(reason) = read {
+            if self.unreadable.is_some_and(|unread| unread.refused) {
+                // The audit knows that it cannot be read.
+                return Ok(());
+            }
             self.unreadable = Some(Unread { reason, refused: false });
             // What is cut may be completed; the rest is what the tool wrote.
             return if reason == RejectReason::NotJson { self.say_unread(look, out) } else { self.refuse(look, out) };
@@ -321,7 +325,7 @@ mod tests {
         let whole = text(&[1, 2]);
         followed.write(&whole);
         assert_eq!(followed.look().len(), 1);
-        followed.at = SystemTime::now() - Duration::from_secs(1);
+        followed.at = SystemTime::now() - Duration::from_millis(2100);
         for half in [&whole[..whole.len() / 2], ""] {
             followed.write(half);
             assert_eq!(followed.look(), [Said(false, vec![], 0, 1)], "{half:?}");
@@ -329,6 +333,8 @@ mod tests {
         std::thread::sleep(SETTLED + Duration::from_millis(100));
         assert_eq!(followed.look(), [Said(false, vec![], 1, 0)], "nobody completes it");
         assert_eq!(followed.look(), [], "said once");
+        followed.write(&whole[..7]);
+        assert_eq!(followed.look(), [], "and not again");
         followed.write(&whole);
         assert_eq!(followed.look(), [Said(true, vec![1, 2], 0, 0)], "the refusal is withdrawn");
     }
@@ -338,6 +344,7 @@ mod tests {
         let mut followed = Followed::new();
         followed.write("[]");
         assert_eq!(followed.look(), [Said(false, vec![], 1, 0)]);
+        let mut followed = Followed::new();
         let path = followed.dir.path().join(NAME);
         File::create(&path).unwrap().set_len(MAX_DOCUMENT as u64 + 1).unwrap();
         assert_eq!(followed.look(), [Said(false, vec![], 1, 0)]);
