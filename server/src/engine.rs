@@ -215,7 +215,7 @@ impl Engine {
             self.health.report(Part::Engine, HealthStatus::Degraded, "reading history; figures follow");
             return;
         };
-        let quota = match (&state.five_hour, &state.plan) {
+        let quota = match (state.five_hour(), &state.plan) {
             (Some(window), _) if window.now.percent.is_some() => format!("{} figures", window.now.provenance.as_str()),
             (_, Some(_)) => "no open window".to_owned(),
             (_, None) => "counting tokens; --plan adds a limit".to_owned(),

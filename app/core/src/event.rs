@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentId, ModelId, SessionId};
 use crate::level::Level;
-use crate::record::{ApiErrorKind, CompactionTrigger, LimitWindow, Rejection, Tool};
+use crate::record::{ApiErrorKind, CompactionTrigger, LimitKey, Rejection, Tool};
 use crate::time::{Day, Minute, Timestamp};
 use crate::units::{Cost, TokenUsage, Tokens};
 
@@ -59,15 +59,12 @@ pub enum Event {
     /// A session ended.
     #[serde(rename = "session:complete")]
     SessionComplete(SessionComplete),
-    /// A quota window changed.
+    /// The figures of a limit changed.
     #[serde(rename = "quota:update")]
     QuotaUpdate(QuotaUpdate),
-    /// A quota window reached a level for the first time since its reset.
+    /// A limit reached a level for the first time since its reset.
     #[serde(rename = "quota:warning")]
     QuotaWarning(QuotaWarning),
-    /// The vendor of another tool said something of a limit of its own.
-    #[serde(rename = "limit:update")]
-    LimitUpdate(LimitUpdate),
     /// A session's context window changed.
     #[serde(rename = "context:update")]
     ContextUpdate(ContextUpdate),
@@ -99,7 +96,6 @@ impl Event {
             Self::SessionComplete(_) => "session:complete",
             Self::QuotaUpdate(_) => "quota:update",
             Self::QuotaWarning(_) => "quota:warning",
-            Self::LimitUpdate(_) => "limit:update",
             Self::ContextUpdate(_) => "context:update",
             Self::ContextWarning(_) => "context:warning",
             Self::CostUpdate(_) => "cost:update",
@@ -285,8 +281,8 @@ impl Provenance {
 /// `quota:update`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuotaUpdate {
-    /// Which window.
-    pub window: LimitWindow,
+    /// Which limit.
+    pub key: LimitKey,
     /// Input + output tokens seen here in the window: what folk limits count. Not what the vendor
     /// counts, which includes other devices.
     pub used: Tokens,
@@ -305,29 +301,23 @@ pub struct QuotaUpdate {
     pub as_of: Timestamp,
     /// The level.
     pub status: Level,
-    /// Whether requests are being refused.
+    /// Whether requests are being refused: the newest refusal is followed neither by its reset nor by a response of a
+    /// model that the limit covers.
     pub blocked: bool,
+    /// Whether `used`, `used_by` and, of an estimate, the window's bounds are made of everything that counts. False
+    /// while older files are still to be read, and of windows longer than what is held (a week).
+    pub complete: bool,
+    /// Nothing is known of the limit any more: it is to be forgotten. The other figures are the last ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
     /// The curve so far, when it has to be replaced as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<Vec<QuotaPoint>>,
-    /// Who used the window's tokens, most first; shares of all kinds of tokens seen here.
+    /// Who used the tokens that `used` counts, most first.
     pub used_by: Vec<QuotaShare>,
-}
-
-/// `limit:update`: a limit of a tool other than Claude Code, as its vendor last told it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LimitUpdate {
-    /// Whose limit.
-    pub tool: Tool,
-    /// Which one.
-    pub window: LimitWindow,
-    /// Used share, 0 to 100; null if not said.
-    pub percent: Option<f64>,
-    /// When it is reset; null if not said. After that the share is out of date.
-    #[serde(rename = "resetTime")]
-    pub reset_time: Option<Timestamp>,
-    /// When it was said.
-    pub as_of: Timestamp,
+    /// The same tokens by model, most first.
+    #[serde(default)]
+    pub models: Vec<ModelShare>,
 }
 
 /// One point of a window's curve.
@@ -344,19 +334,31 @@ pub struct QuotaPoint {
 /// A project's part of a quota window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuotaShare {
-    /// The project; the last entry may stand for all others together.
+    /// The project's name: as much of its directory's end as tells it from the others. The last entry may stand for
+    /// all others together.
     pub project: String,
+    /// The project's directory; null where it is not known, and of the others.
+    pub directory: Option<String>,
     /// Percent of the window's tokens used on the main chain.
     pub own_percent: f64,
     /// Percent used by the project's subagents.
     pub agents_percent: f64,
 }
 
+/// A model's part of a quota window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelShare {
+    /// The model.
+    pub model: ModelId,
+    /// Percent of the window's tokens.
+    pub percent: f64,
+}
+
 /// `quota:warning`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuotaWarning {
-    /// Which window.
-    pub window: LimitWindow,
+    /// Which limit.
+    pub key: LimitKey,
     /// The level reached.
     pub level: Level,
     /// What happened and what to do.

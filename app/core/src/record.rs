@@ -4,12 +4,16 @@
 //! for sessions and quotas is for the trackers. No record can hold a word of a conversation: there
 //! is no field for one (docs/DECISIONS, Privacy).
 
+mod limit;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentId, CallId, MessageId, ModelId, RequestId, SessionId, ToolName};
 use crate::time::Timestamp;
 use crate::tools::tools;
 use crate::units::{Money, TokenUsage, Tokens};
+
+pub use limit::{LimitKey, LimitName, LimitScope, RateLimitReport, UnknownLimit, WindowMinutes};
 
 macro_rules! define_tool {
     ($($(#[$doc:meta])* $variant:ident = $id:literal in $module:ident;)*) => {
@@ -229,37 +233,6 @@ pub struct Compaction {
     pub pre_tokens: Option<Tokens>,
     /// Fill after, in tokens; unknown in older versions until the next response.
     pub post_tokens: Option<Tokens>,
-}
-
-/// A limit the vendor keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LimitWindow {
-    /// The rolling five-hour window.
-    FiveHour,
-    /// The week, all models.
-    SevenDay,
-    /// The week, the largest model only.
-    SevenDayOpus,
-}
-
-/// A statement of the vendor (or of the simulator standing in for it) on one limit.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RateLimitReport {
-    /// Whose vendor said it: every tool has limits of its own.
-    pub tool: Tool,
-    /// When it was said.
-    pub at: Timestamp,
-    /// Which limit.
-    pub window: LimitWindow,
-    /// Used share of the limit, 0 to 100, if said.
-    pub used_percent: Option<f64>,
-    /// When the window is reset, if said.
-    pub resets_at: Option<Timestamp>,
-    /// Whether a request was refused because of it.
-    pub rejected: bool,
-    /// The session that was told, if one was.
-    pub session: Option<SessionId>,
 }
 
 /// Kind of a failed request, without its text.

@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{
     AgentTokens, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, HealthError, HealthStatus,
-    IngestUpdate, LimitUpdate, MinuteTokens, QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens,
+    IngestUpdate, MinuteTokens, QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens,
     SessionUpdate,
 };
 use crate::format;
 use crate::ids::{AgentId, ModelId, SessionId};
 use crate::level::Level;
-use crate::record::{ApiErrorKind, LimitWindow, Tool};
-use crate::time::{Day, MINUTE_MS, Timestamp, ZoneOffsets, month_start};
+use crate::record::{ApiErrorKind, LimitKey, LimitScope, Tool, WindowMinutes};
+use crate::time::{Day, MINUTE_MS, Minute, Timestamp, ZoneOffsets, month_start};
 use crate::units::{Cost, TokenUsage, Tokens};
 
 pub use derived::{
@@ -37,7 +37,9 @@ pub const MAX_LOG: usize = 500;
 pub const MINUTES_KEPT: i64 = 300;
 /// Most points of a session's context curve; beyond, every other one goes.
 pub const MAX_CONTEXT_POINTS: usize = 240;
-/// Most points of a quota window's curve.
+/// Most limits kept; what is said of further ones is passed over.
+pub const MAX_LIMITS: usize = 64;
+/// Most points of a limit's curve.
 pub const MAX_QUOTA_POINTS: usize = 300;
 /// Days of usage shown beside the current month.
 pub const DAYS_SHOWN: usize = 14;
@@ -86,15 +88,9 @@ pub struct DashboardState {
     pub at: Timestamp,
     /// Active and today's sessions.
     pub sessions: BTreeMap<SessionId, Session>,
-    /// The five-hour window.
-    pub five_hour: Option<QuotaWindow>,
-    /// The week, all models.
-    pub seven_day: Option<QuotaWindow>,
-    /// The week, largest model; only where the vendor reports it.
-    pub seven_day_opus: Option<QuotaWindow>,
-    /// Limits of other tools, as their vendors last told them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub limits: BTreeMap<Tool, BTreeMap<LimitWindow, LimitUpdate>>,
+    /// Every limit of every tool of which anything is known, at most [`MAX_LIMITS`].
+    #[serde(default)]
+    pub limits: BTreeMap<LimitKey, LimitState>,
     /// Today, in the configured zone.
     pub today: Option<Day>,
     /// Usage by day, oldest first: the current month and the last [`DAYS_SHOWN`] days.
@@ -157,9 +153,9 @@ pub struct ContextWindow {
     pub points: Vec<ContextPoint>,
 }
 
-/// A quota window: the last `quota:update` and the curve of those before.
+/// A limit: the last `quota:update` and the curve of those before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct QuotaWindow {
+pub struct LimitState {
     /// The newest figures.
     #[serde(flatten)]
     pub now: QuotaUpdate,
@@ -228,17 +224,7 @@ impl DashboardState {
                     session.phase = SessionPhase::Ended;
                 }
             }
-            Event::QuotaUpdate(update) => {
-                let window = match update.window {
-                    LimitWindow::FiveHour => &mut self.five_hour,
-                    LimitWindow::SevenDay => &mut self.seven_day,
-                    LimitWindow::SevenDayOpus => &mut self.seven_day_opus,
-                };
-                QuotaWindow::update(window, update);
-            }
-            Event::LimitUpdate(update) => {
-                self.limits.entry(update.tool).or_default().insert(update.window, *update);
-            }
+            Event::QuotaUpdate(update) => self.limit(update),
             Event::ContextUpdate(update) => self.session(&update.id, update.as_of).context(update),
             Event::CostUpdate(update) => self.cost(update),
             Event::IngestUpdate(update) => self.ingest.clone_from(update),
@@ -334,29 +320,30 @@ impl DashboardState {
                 (project(&complete.id), format!("ended · {} tokens", format::tokens(complete.tokens)))
             }
             Event::QuotaUpdate(update) => {
-                let change = match (self.window(update.window), update.percent) {
-                    (Some(QuotaWindow { now: QuotaUpdate { percent: Some(before), .. }, .. }), Some(now)) => {
-                        format!("{before:.1} → {}", format::percent_1(now))
-                    }
-                    (_, Some(now)) => format::percent_1(now),
-                    (_, None) => format!("{} tokens", format::tokens(update.used)),
+                if update.gone {
+                    return None;
+                }
+                let before = self.limits.get(&update.key).map(|limit| &limit.now);
+                let shown = |update: &QuotaUpdate| match update.percent {
+                    Some(percent) => format::percent_1(percent),
+                    None => format!("{} tokens", format::tokens(update.used)),
                 };
-                (format::window(update.window).to_owned(), change)
+                let same = |before: &&QuotaUpdate| {
+                    shown(before) == shown(update) && (before.status, before.blocked) == (update.status, update.blocked)
+                };
+                if before.as_ref().is_some_and(same) {
+                    return None;
+                }
+                let change = match (before.and_then(|before| before.percent), update.percent) {
+                    (Some(before), Some(now)) => format!("{before:.1} → {}", format::percent_1(now)),
+                    _ => shown(update),
+                };
+                (format::limit(&update.key), change)
             }
             Event::QuotaWarning(warning) => {
                 level = warning.level;
                 let left = warning.time_left.map_or_else(String::new, |ms| format!(" · reset in {}", format::span(ms)));
-                (format::window(warning.window).to_owned(), format!("{}{left}", warning.level.as_str()))
-            }
-            Event::LimitUpdate(update) => {
-                let before = self.limits.get(&update.tool).and_then(|limits| limits.get(&update.window));
-                let change = match (before.and_then(|before| before.percent), update.percent?) {
-                    // Said once more.
-                    (Some(before), now) if before == now => return None,
-                    (Some(before), now) => format!("{before:.1} → {}", format::percent_1(now)),
-                    (None, now) => format::percent_1(now),
-                };
-                (format!("{} {}", update.tool.title(), format::window(update.window)), change)
+                (format::limit(&warning.key), format!("{}{left}", warning.level.as_str()))
             }
             Event::ContextUpdate(update) => {
                 let before = self.sessions.get(&update.id).and_then(|s| s.context.as_ref()).and_then(|c| c.now.percent);
@@ -385,13 +372,33 @@ impl DashboardState {
         Some(LogLine { seq: event.seq, at: event.timestamp, kind, subject, change, level })
     }
 
-    /// A quota window, if anything is known of it.
-    pub fn window(&self, window: LimitWindow) -> Option<&QuotaWindow> {
-        match window {
-            LimitWindow::FiveHour => self.five_hour.as_ref(),
-            LimitWindow::SevenDay => self.seven_day.as_ref(),
-            LimitWindow::SevenDayOpus => self.seven_day_opus.as_ref(),
+    /// Folds in the figures of a limit.
+    fn limit(&mut self, update: &QuotaUpdate) {
+        if update.gone {
+            self.limits.remove(&update.key);
+        } else if let Some(limit) = self.limits.get_mut(&update.key) {
+            limit.update(update);
+        } else if self.limits.len() < MAX_LIMITS {
+            let mut limit = LimitState { now: update.clone(), points: Vec::new() };
+            limit.update(update);
+            self.limits.insert(update.key.clone(), limit);
         }
+    }
+
+    /// Claude's five-hour limit on all models, if anything is known of it; the first account's, if there are several.
+    pub fn five_hour(&self) -> Option<&LimitState> {
+        self.of_claude(WindowMinutes::FIVE_HOURS)
+    }
+
+    /// Claude's weekly limit on all models, if anything is known of it; the first account's, if there are several.
+    pub fn seven_day(&self) -> Option<&LimitState> {
+        self.of_claude(WindowMinutes::WEEK)
+    }
+
+    fn of_claude(&self, window: WindowMinutes) -> Option<&LimitState> {
+        let wanted =
+            |key: &LimitKey| key.tool == Tool::ClaudeCode && key.window == window && key.scope == LimitScope::AllModels;
+        self.limits.iter().find(|(key, _)| wanted(key)).map(|(_, limit)| limit)
     }
 }
 
@@ -468,28 +475,34 @@ fn thin(points: &mut Vec<ContextPoint>) {
     }
 }
 
-impl QuotaWindow {
-    fn update(window: &mut Option<Self>, update: &QuotaUpdate) {
-        let mut now = update.clone();
-        let mut points = match (now.history.take(), window.take()) {
-            (Some(history), _) => history,
-            (None, Some(before)) if same_window(&before.now, update) => before.points,
-            (None, _) => Vec::new(),
-        };
+impl LimitState {
+    fn update(&mut self, update: &QuotaUpdate) {
+        if !same_window(&self.now, update) {
+            self.points.clear();
+        }
+        self.now.clone_from(update);
+        if let Some(history) = self.now.history.take() {
+            self.points = history;
+        }
         let point = QuotaPoint { minute: update.as_of.minute(), used: update.used, percent: update.percent };
-        match points.last_mut() {
-            Some(last) if last.minute >= point.minute => *last = QuotaPoint { minute: last.minute, ..point },
-            _ => points.push(point),
-        }
-        if points.len() > MAX_QUOTA_POINTS {
-            points.drain(..points.len() - MAX_QUOTA_POINTS);
-        }
-        *window = Some(Self { now, points });
+        push_quota_point(&mut self.points, point, update.key.window);
     }
 }
 
+/// Adds a point to a limit's curve: one for each of [`MAX_QUOTA_POINTS`] equal parts of the window, the newest of each.
+pub(crate) fn push_quota_point(points: &mut Vec<QuotaPoint>, point: QuotaPoint, window: WindowMinutes) {
+    let part = |minute: Minute| minute.0.div_euclid(i64::from(window.0).div_euclid(MAX_QUOTA_POINTS as i64).max(1));
+    match points.last_mut() {
+        Some(last) if part(last.minute) >= part(point.minute) => {
+            *last = QuotaPoint { minute: last.minute.max(point.minute), ..point };
+        }
+        _ => points.push(point),
+    }
+    points.drain(..points.len().saturating_sub(MAX_QUOTA_POINTS));
+}
+
 /// Reset times of one window differ by fractions of a second from report to report.
-fn same_window(before: &QuotaUpdate, now: &QuotaUpdate) -> bool {
+pub(crate) fn same_window(before: &QuotaUpdate, now: &QuotaUpdate) -> bool {
     before.provenance == now.provenance && same_reset(before.reset_time, now.reset_time)
 }
 

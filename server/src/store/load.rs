@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use dashboard_core::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
 use dashboard_core::record::{
-    AgentMeta, Compaction, ContextFill, Place, RateLimitReport, Record, Rejection, ResponseId, SessionMeta, Tool,
-    UsageRecord,
+    AgentMeta, Compaction, ContextFill, LimitKey, Place, RateLimitReport, Record, Rejection, ResponseId, SessionMeta,
+    Tool, UsageRecord,
 };
 use dashboard_core::time::Timestamp;
 use dashboard_core::transcript::Identity;
 use dashboard_core::units::{TokenUsage, Tokens};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::codes::Code;
+use super::codes::{Code, limit_of};
 use super::{StoredFile, schema};
 
 /// Why the store cannot be read.
@@ -78,6 +78,10 @@ impl<'a> Names<'a> {
 
 pub(super) fn code<T: Code>(text: &str) -> Result<T, LoadError> {
     T::of(text).ok_or_else(|| LoadError::Content(format!("unknown word {text}")))
+}
+
+fn limit(tool: Tool, text: &str) -> Result<LimitKey, LoadError> {
+    limit_of(tool, text).ok_or_else(|| LoadError::Content(format!("unknown limit {text}")))
 }
 
 pub(super) fn time(ms: Option<i64>) -> Option<Timestamp> {
@@ -324,9 +328,8 @@ impl OneFile<'_> {
         while let Some(row) = rows.next()? {
             let session: Option<i64> = row.get(5)?;
             out.push(Record::RateLimit(RateLimitReport {
-                tool: self.tool,
+                limit: limit(self.tool, row.get_ref(1)?.as_str().unwrap_or_default())?,
                 at: Timestamp::from_unix_ms(row.get(0)?),
-                window: code(row.get_ref(1)?.as_str().unwrap_or_default())?,
                 used_percent: row.get(2)?,
                 resets_at: time(row.get(3)?),
                 rejected: row.get(4)?,

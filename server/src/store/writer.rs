@@ -24,7 +24,7 @@ use dashboard_core::units::Tokens;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
-use super::codes::Code;
+use super::codes::{Code, limit_code};
 use super::{Lock, RepeatRequests, StoreError, WriterMessage, Written, schema, set_aside};
 use crate::clock;
 use crate::health::{DashboardHealth, Part};
@@ -536,7 +536,7 @@ impl Rows<'_> {
                     .execute(params![
                         file,
                         report.at.unix_ms(),
-                        report.window.code(),
+                        limit_code(&report.limit),
                         report.used_percent,
                         ms(report.resets_at),
                         report.rejected,

@@ -2,15 +2,17 @@
 //!
 //! Each is computed here, once; no view computes a number.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::{ContextWindow, DAYS_SHOWN, DashboardState, MAX_LOG, QuotaWindow, Session};
+use super::{ContextWindow, DAYS_SHOWN, DashboardState, LimitState, MAX_LOG, Session};
 use crate::event::{AgentTokens, DayUsage, HealthCheck, HealthStatus, MinuteTokens, Provenance, SessionPhase};
 use crate::format;
-use crate::ids::SessionId;
+use crate::ids::{AccountId, SessionId};
 use crate::level::Level;
 use crate::order;
-use crate::record::LimitWindow;
+use crate::record::{LimitKey, Tool};
 use crate::time::{Day, HOUR_MS, MINUTE_MS, Minute, Timestamp, month_start};
 use crate::units::{Cost, Money, TokenUsage, Tokens};
 
@@ -184,7 +186,7 @@ impl ContextWindow {
     }
 }
 
-impl QuotaWindow {
+impl LimitState {
     /// The share of the window's time that has passed, in percent: where an even pace would be.
     pub fn even_pace_percent(&self, now: Timestamp) -> Option<f64> {
         let (start, end) = (self.now.starts_at?, self.now.reset_time?);
@@ -272,8 +274,8 @@ pub struct SessionTotals {
 /// What an alert is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AlertSubject {
-    /// A quota window.
-    Quota(LimitWindow),
+    /// A limit.
+    Quota(LimitKey),
     /// A session's context.
     Context(SessionId),
     /// A session that waits for the user.
@@ -303,6 +305,43 @@ impl DashboardState {
         picked
             .and_then(|id| self.sessions.get(id))
             .or_else(|| self.sessions.values().max_by_key(|s| (s.is_active(), s.last_activity, &s.id)))
+    }
+
+    /// The limit that leads: the one with the highest level, then the highest share. With nothing to tell them apart,
+    /// the first by name. `None` while no limit is known.
+    pub fn binding_limit(&self) -> Option<&LimitKey> {
+        let rank = |limit: &LimitState| (limit.now.blocked, limit.now.status);
+        let percent = |limit: &LimitState| limit.now.percent.unwrap_or(-1.0);
+        let worse = |a: &LimitState, b: &LimitState| rank(a).cmp(&rank(b)).then(percent(a).total_cmp(&percent(b)));
+        // Of equals, the first.
+        let worst = self.limits.iter().rev().max_by(|a, b| worse(a.1, b.1));
+        worst.map(|(key, _)| key)
+    }
+
+    /// All limits to show, the leading one first; Claude's five-hour and weekly ones are among them even while nothing
+    /// is known of them.
+    pub fn limits_shown(&self) -> Vec<LimitKey> {
+        let mut keys: Vec<LimitKey> = self.limits.keys().cloned().collect();
+        let claude = Tool::ClaudeCode;
+        for (key, known) in [
+            (LimitKey::five_hour(claude), self.five_hour().is_some()),
+            (LimitKey::weekly(claude), self.seven_day().is_some()),
+        ] {
+            if !known {
+                keys.push(key);
+            }
+        }
+        let binding = self.binding_limit();
+        order::sort(&mut keys, &|a, b| (Some(b) == binding).cmp(&(Some(a) == binding)).then_with(|| a.cmp(b)));
+        keys
+    }
+
+    /// A limit's name where several stand beside each other; accounts are numbered where a tool has several.
+    pub fn limit_title(&self, key: &LimitKey) -> String {
+        let of_tool = self.limits.keys().filter(|other| other.tool == key.tool).filter_map(|other| other.account);
+        let accounts: BTreeSet<AccountId> = of_tool.collect();
+        let number = key.account.and_then(|account| accounts.iter().position(|&other| other == account));
+        format::limit_title(key, number.filter(|_| accounts.len() > 1).map(|at| at + 1))
     }
 
     /// Active sessions (or today's ended ones), most tokens first.
@@ -374,17 +413,16 @@ impl DashboardState {
     /// What the user can act on, worst first, then least time left.
     pub fn alerts(&self, now: Timestamp) -> Vec<Alert> {
         let mut alerts = Vec::new();
-        for window in [LimitWindow::FiveHour, LimitWindow::SevenDay, LimitWindow::SevenDayOpus] {
-            let Some(quota) = self.window(window).filter(|quota| quota.now.status > Level::Healthy) else { continue };
+        for (key, quota) in self.limits.iter().filter(|(_, quota)| quota.now.status > Level::Healthy) {
             let left = quota.ms_to_reset(now);
             let reset = left.map_or_else(String::new, |ms| format!(", reset in {}", format::span(ms)));
-            let name = format::window(window);
+            let name = format::limit(key);
             let (title, message) = match quota.now.percent {
                 _ if quota.now.blocked => (format!("{name} limit reached"), format!("Requests are refused{reset}")),
                 Some(percent) => (format!("{name} limit is near"), format!("{} used{reset}", format::percent(percent))),
                 None => (format!("{name} limit is near"), format!("Limit reported as near{reset}")),
             };
-            let subject = AlertSubject::Quota(window);
+            let subject = AlertSubject::Quota(key.clone());
             alerts.push(Alert { subject, level: quota.now.status, title, message, time_left_ms: left });
         }
         for session in self.sessions.values().filter(|session| session.is_active()) {
@@ -485,25 +523,59 @@ mod tests {
         assert_eq!(context(Level::Warning, &quiet).advice(), "Run /compact at the next natural break.");
     }
 
+    fn quota(key: &str, percent: Option<f64>, status: Level) -> LimitState {
+        let now = QuotaUpdate {
+            key: key.parse().unwrap(),
+            used: Tokens(0),
+            limit: None,
+            percent,
+            starts_at: Some(at(0)),
+            reset_time: Some(at(300)),
+            provenance: Provenance::Official,
+            as_of: at(100),
+            status,
+            blocked: false,
+            complete: true,
+            gone: false,
+            history: None,
+            used_by: Vec::new(),
+            models: Vec::new(),
+        };
+        LimitState { now, points: Vec::new() }
+    }
+
+    #[test]
+    fn the_worst_limit_leads_and_the_usual_ones_are_always_shown() {
+        let mut state = DashboardState::default();
+        let shown =
+            |state: &DashboardState| -> Vec<String> { state.limits_shown().iter().map(ToString::to_string).collect() };
+        assert_eq!(
+            (state.binding_limit(), shown(&state)),
+            (None, vec!["claude-code/300".into(), "claude-code/10080".into()])
+        );
+        for (key, percent, status) in [
+            ("claude-code/300", None, Level::Healthy),
+            ("claude-code/10080/opus", Some(81.0), Level::Warning),
+            ("codex/300", Some(12.0), Level::Healthy),
+            ("codex/10080", Some(85.0), Level::Warning),
+        ] {
+            state.limits.insert(key.parse().unwrap(), quota(key, percent, status));
+        }
+        let expected = ["codex/10080", "claude-code/300", "claude-code/10080", "claude-code/10080/opus", "codex/300"];
+        assert_eq!(shown(&state), expected);
+        let opus = state.limits.get_mut(&"claude-code/10080/opus".parse().unwrap()).unwrap();
+        opus.now.blocked = true;
+        assert_eq!(state.binding_limit().unwrap().to_string(), "claude-code/10080/opus");
+        state.limits.clear();
+        for key in ["claude-code/300", "claude-code/10080"] {
+            state.limits.insert(key.parse().unwrap(), quota(key, None, Level::Healthy));
+        }
+        assert_eq!(state.binding_limit().unwrap().to_string(), "claude-code/300", "of equals, the first");
+    }
+
     #[test]
     fn a_verdict_names_the_pace_or_says_why_there_is_none() {
-        let mut quota = QuotaWindow {
-            now: QuotaUpdate {
-                window: LimitWindow::FiveHour,
-                used: Tokens(0),
-                limit: None,
-                percent: Some(60.0),
-                starts_at: Some(at(0)),
-                reset_time: Some(at(300)),
-                provenance: Provenance::Official,
-                as_of: at(100),
-                status: Level::Healthy,
-                blocked: false,
-                history: None,
-                used_by: Vec::new(),
-            },
-            points: Vec::new(),
-        };
+        let mut quota = quota("claude-code/300", Some(60.0), Level::Healthy);
         assert_eq!(quota.verdict(at(150)), "1.2× even pace");
         assert_eq!(quota.verdict(at(180)), "at even pace");
         assert!(quota.is_outdated(at(105)) && !quota.is_outdated(at(104)));

@@ -1,7 +1,7 @@
 //! Records and time in, events out.
 //!
 //! [`Trackers`] owns the ledger and the four trackers: [`SessionMonitor`](session), which knows what
-//! each session does and used; [`QuotaTracker`](quota); [`ContextTracker`](context); and the
+//! each session does and used; [`QuotaTracker`](limits); [`ContextTracker`](context); and the
 //! [usage of days](cost). Records only mark what they touch; [`Trackers::flush`] then tells what
 //! changed, so that a burst of lines makes one event per session and not one per line. Time is an
 //! argument of `flush`: what happens without records (a reset, a session falling silent) happens there.
@@ -9,7 +9,8 @@
 mod blocks;
 mod context;
 mod cost;
-mod quota;
+mod limits;
+mod outcome;
 mod session;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,13 +22,14 @@ use crate::history::{History, Sessions};
 use crate::ids::ModelId;
 use crate::ledger::{Change, FileId, Ledger, Scope};
 use crate::price::PriceTable;
-use crate::record::{FileCounts, Presence, RateLimitReport, Record, Rejection, Tool, UsageRecord};
+use crate::record::{FileCounts, Presence, Record, Rejection, Tool, UsageRecord};
 use crate::state::{DashboardState, Mode};
 use crate::time::{Timestamp, ZoneOffsets};
 use crate::units::Cost;
 
 pub use crate::transcript::{AUTO_COMPACT_BUFFER, window_tokens};
 pub use blocks::{BLOCK_MS, Block, blocks};
+pub use limits::LimitReading;
 
 /// Newest refused lines kept in the state.
 const RECENT_REJECTIONS: usize = 20;
@@ -92,7 +94,7 @@ pub struct Trackers {
     /// Where and when sessions ran, for reports.
     facts: Sessions,
     sessions: session::SessionMonitor,
-    quota: quota::QuotaTracker,
+    quota: limits::QuotaTracker,
     context: context::ContextTracker,
     cost: cost::CostTracker,
     /// Responses with tokens but without a price, by model.
@@ -119,7 +121,7 @@ impl Trackers {
     pub fn new(config: TrackerConfig, prices: Arc<PriceTable>) -> Self {
         Self {
             sessions: session::SessionMonitor::default(),
-            quota: quota::QuotaTracker::new(config.plan, config.mode),
+            quota: limits::QuotaTracker::new(config.plan, config.mode),
             context: context::ContextTracker::default(),
             cost: cost::CostTracker::new(config.zone.clone()),
             config,
@@ -151,8 +153,8 @@ impl Trackers {
     }
 
     /// What the tool's vendor last said of each of its limits.
-    pub fn rate_limits(&self, tool: Tool) -> impl Iterator<Item = &RateLimitReport> {
-        self.quota.reports(tool)
+    pub fn rate_limits(&self, tool: Tool, now: Timestamp) -> impl Iterator<Item = LimitReading<'_>> {
+        self.quota.readings(tool, now)
     }
 
     /// The file was truncated or rewritten: what it said is withdrawn.
@@ -160,6 +162,7 @@ impl Trackers {
         let mut changes = Vec::new();
         self.ledger.retract(file, &mut |change| changes.push(owned(change)));
         self.take_changes(&changes);
+        self.quota.retract(file);
     }
 
     /// The file was deleted: what it said stays.
@@ -206,12 +209,8 @@ impl Trackers {
             Record::Agent(agent) => self.sessions.agent(agent),
             Record::Compaction(compaction) => self.context.compaction(file, compaction),
             Record::RateLimit(report) => {
-                self.quota.report(report);
-                if report.rejected
-                    && let (Some(session), Some(resets_at)) = (&report.session, report.resets_at)
-                {
-                    self.sessions.blocked(session, resets_at);
-                }
+                self.quota.add(file, report);
+                self.sessions.refused(report);
             }
             // For reports: live figures are our own.
             Record::ToolCost(_) => {}
@@ -238,6 +237,18 @@ impl Trackers {
                 *count = if *added { *count + 1 } else { count.saturating_sub(1) };
             }
         }
+    }
+
+    /// Responses since `since` are all known; those before it are still to be read. Limits whose window, or whose block,
+    /// may begin before it are marked incomplete.
+    pub fn reading_history(&mut self, since: Timestamp) {
+        self.quota.reading_history(since);
+    }
+
+    /// All responses are known. Of those that are too old to be held, `before` finds a tool's newest block: of its
+    /// responses before the given time.
+    pub fn history_read(&mut self, before: impl Fn(Tool, Timestamp) -> Option<Block>) {
+        self.quota.history_read(before);
     }
 
     /// The running sessions, all of them, each time anything about them changed.
@@ -272,9 +283,9 @@ impl Trackers {
     /// Everything that changed since the last call, by records or by time alone.
     pub fn flush(&mut self, now: Timestamp) -> Vec<Event> {
         let mut events = Vec::new();
-        let limit = self.quota.limit();
+        let limit = self.quota.plan_limit(Tool::ClaudeCode);
         self.sessions.flush(now, limit, &self.config.zone, &mut self.context, !self.begun, &mut events);
-        self.quota.flush(now, &self.sessions, !self.begun, &mut events);
+        self.quota.flush(now, &|id| self.sessions.directory(id), !self.begun, &mut events);
         self.cost.flush(now, &mut events);
         if std::mem::take(&mut self.ingest_changed) {
             events.push(Event::IngestUpdate(self.ingest()));

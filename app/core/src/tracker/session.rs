@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::PricedChange;
 use super::context::ContextTracker;
+use super::outcome::RequestOutcome;
 use crate::event::{
     AgentTokens, Event, MinuteTokens, SessionComplete, SessionPhase, SessionStart, SessionTokens, SessionUpdate,
 };
 use crate::format;
 use crate::ids::{AgentId, ModelId, SessionId};
-use crate::order;
-use crate::record::{AgentMeta, Presence, PresenceStatus, SessionMeta, Tool, UsageRecord};
+use crate::record::{AgentMeta, Presence, PresenceStatus, RateLimitReport, SessionMeta, Tool, UsageRecord};
 use crate::state::{MINUTES_KEPT, RATE_MINUTES, rate_per_min};
 use crate::time::{MINUTE_MS, Minute, SECOND_MS, Timestamp, ZoneOffsets};
 use crate::units::{Cost, TokenUsage, Tokens};
@@ -55,7 +55,8 @@ struct Tracked {
     /// Its process file was there, and is gone: when its newest line was written then. A later line
     /// reopens it.
     left: Option<Timestamp>,
-    blocked_until: Option<Timestamp>,
+    /// What became of its newest request.
+    outcome: Option<RequestOutcome>,
 
     /// What was last told, `None` before it is announced.
     told: Option<SessionUpdate>,
@@ -140,6 +141,7 @@ impl SessionMonitor {
         let session = self.touch(&record.session);
         if let Some(at) = record.at {
             session.seen_at(at);
+            session.outcome = RequestOutcome::newest(session.outcome.take(), RequestOutcome::success(at));
             if !record.sidechain && session.model.as_ref().is_none_or(|(known, _)| *known <= at) {
                 session.model = Some((at, record.model.clone()));
             }
@@ -177,8 +179,12 @@ impl SessionMonitor {
         }
     }
 
-    pub(super) fn blocked(&mut self, id: &SessionId, until: Timestamp) {
-        self.touch(id).blocked_until = Some(until);
+    /// A vendor's statement on a limit, which may have refused a request of a session.
+    pub(super) fn refused(&mut self, report: &RateLimitReport) {
+        if let (Some(id), Some(outcome)) = (&report.session, RequestOutcome::refusal(report)) {
+            let session = self.touch(id);
+            session.outcome = RequestOutcome::newest(session.outcome.take(), outcome);
+        }
     }
 
     pub(super) fn presence(&mut self, running: &[Presence]) {
@@ -219,23 +225,9 @@ impl SessionMonitor {
         }
     }
 
-    /// Tokens of one tool by project since `start`, main chain and subagents, largest first.
-    pub(super) fn used_since(&self, tool: Tool, start: Timestamp) -> Vec<(&str, Tokens, Tokens)> {
-        let first = start.minute();
-        let mut projects: BTreeMap<&str, (Tokens, Tokens)> = BTreeMap::new();
-        for (id, session) in &self.sessions {
-            if session.tool != tool || session.last_activity < start {
-                continue;
-            }
-            let sums = projects.entry(session.project(id)).or_default();
-            for cell in session.minutes.range(first..).map(|(_, cell)| cell) {
-                sums.0 += cell.usage.total() - cell.agents;
-                sums.1 += cell.agents;
-            }
-        }
-        let mut projects: Vec<_> = projects.into_iter().map(|(name, (own, agents))| (name, own, agents)).collect();
-        order::sort(&mut projects, &|a, b| (b.1 + b.2).cmp(&(a.1 + a.2)).then_with(|| a.0.cmp(b.0)));
-        projects
+    /// The directory of a session, if known.
+    pub(super) fn directory(&self, id: &SessionId) -> Option<&str> {
+        self.sessions.get(id)?.cwd.as_deref()
     }
 
     /// Tells what changed, session by session, context included.
@@ -310,7 +302,7 @@ impl Tracked {
         if !running && (silence >= SILENCE_MS || self.left == Some(self.last_activity)) {
             return SessionPhase::Ended;
         }
-        if self.blocked_until.is_some_and(|until| now < until) {
+        if self.outcome.as_ref().is_some_and(|outcome| outcome.blocks(now)) {
             return SessionPhase::Blocked;
         }
         match &self.presence {

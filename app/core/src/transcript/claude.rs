@@ -16,9 +16,9 @@ use super::{
 };
 use crate::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
 use crate::record::{
-    Activity, ActivityKind, AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, LimitWindow, Place,
-    Presence, PresenceStatus, RateLimitReport, Record, RejectReason, ResponseId, SessionMeta, Tool, ToolCost,
-    ToolModelCost, UsageRecord,
+    Activity, ActivityKind, AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, LimitKey, LimitName,
+    LimitScope, Place, Presence, PresenceStatus, RateLimitReport, Record, RejectReason, ResponseId, SessionMeta, Tool,
+    ToolCost, ToolModelCost, UsageRecord,
 };
 use crate::time::{SECOND_MS, Timestamp};
 use crate::units::{Money, TokenUsage, Tokens};
@@ -565,20 +565,32 @@ fn tool_cost(object: &Object<'_>, session: SessionId, at: Option<Timestamp>) -> 
 /// The vendor's word on a limit, if it is one we keep.
 fn rate_limit(quota: Value<'_>, session: SessionId, at: Timestamp) -> Option<RateLimitReport> {
     let [status, resets_at, kind] = quota.fields(&["status", "resetsAt", "rateLimitType"]);
-    let window = match &*kind.text()? {
-        "five_hour" => LimitWindow::FiveHour,
-        "seven_day" => LimitWindow::SevenDay,
-        "seven_day_opus" => LimitWindow::SevenDayOpus,
-        _ => return None,
-    };
     Some(RateLimitReport {
-        tool: Tool::ClaudeCode,
+        limit: limit_named(&kind.text()?)?,
         at,
-        window,
         used_percent: None,
         resets_at: resets_at.epoch_seconds(),
         rejected: status.is_text("rejected"),
         session: Some(session),
+    })
+}
+
+/// Model families that Claude Code's limits are named after; another suffix names something else.
+const FAMILIES: [&str; 4] = ["opus", "sonnet", "haiku", "fable"];
+
+/// The limit of a `rateLimitType` such as `seven_day_opus`; `None` if its name says no length.
+fn limit_named(name: &str) -> Option<LimitKey> {
+    let windows =
+        [("five_hour", LimitKey::five_hour(Tool::ClaudeCode)), ("seven_day", LimitKey::weekly(Tool::ClaudeCode))];
+    windows.into_iter().find_map(|(prefix, limit)| {
+        let rest = name.strip_prefix(prefix)?;
+        if rest.is_empty() {
+            return Some(limit);
+        }
+        let scope = LimitName::new(rest.strip_prefix('_')?)?;
+        let family = FAMILIES.contains(&scope.as_str());
+        let scope = if family { LimitScope::Family(scope) } else { LimitScope::Other(scope) };
+        Some(LimitKey { scope, ..limit })
     })
 }
 
@@ -821,9 +833,8 @@ mod tests {
         let line = r#"{"type":"assistant","timestamp":"2026-09-19T03:51:57.875Z","message":{"model":"<synthetic>","usage":{"input_tokens":0},"content":[{"type":"text","text":"You've hit your session limit"}]},"quotaLimits":{"status":"rejected","resetsAt":1789796400,"rateLimitType":"five_hour"},"error":"rate_limit","isApiErrorMessage":true,"sessionId":"s1"}"#;
         let at = Timestamp::parse("2026-09-19T03:51:57.875Z");
         let report = RateLimitReport {
-            tool: Tool::ClaudeCode,
+            limit: LimitKey::five_hour(Tool::ClaudeCode),
             at: at.unwrap(),
-            window: LimitWindow::FiveHour,
             used_percent: None,
             resets_at: Timestamp::parse("2026-09-19T05:40:00Z"),
             rejected: true,

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::ids::{MessageId, ModelId, SessionId};
 use crate::record::{
-    Activity, ActivityKind, Compaction, CompactionTrigger, ContextFill, LimitWindow, Lineage, Place, RateLimitReport,
-    Record, RejectReason, ResponseId, SessionMeta, Tool, UsageRecord,
+    Activity, ActivityKind, Compaction, CompactionTrigger, ContextFill, LimitKey, Lineage, Place, RateLimitReport,
+    Record, RejectReason, ResponseId, SessionMeta, Tool, UsageRecord, WindowMinutes,
 };
 use crate::time::{MINUTE_MS, SECOND_MS, Timestamp};
 use crate::units::{TokenUsage, Tokens};
@@ -364,8 +364,8 @@ impl Parser {
         let session = self.session();
         let [primary, secondary] = limits.fields(&["primary", "secondary"]);
         for (limit, said, usual) in [
-            (primary, &mut self.state.primary, LimitWindow::FiveHour),
-            (secondary, &mut self.state.secondary, LimitWindow::SevenDay),
+            (primary, &mut self.state.primary, WindowMinutes::FIVE_HOURS),
+            (secondary, &mut self.state.secondary, WindowMinutes::WEEK),
         ] {
             let [percent, minutes, resets_at, resets_in] =
                 limit.fields(&["used_percent", "window_minutes", "resets_at", "resets_in_seconds"]);
@@ -383,9 +383,8 @@ impl Parser {
             }
             *said = Some(Limit { at, used, resets_at });
             out(Record::RateLimit(RateLimitReport {
-                tool: Tool::Codex,
+                limit: LimitKey::all_models(Tool::Codex, window),
                 at,
-                window,
                 used_percent,
                 resets_at,
                 rejected: false,
@@ -415,12 +414,13 @@ fn counts(usage: Value<'_>, bad_counts: &mut u32) -> [u64; 4] {
     })
 }
 
-/// The limit that a window of so many minutes is, give or take what some versions round off.
-fn window_of(minutes: Count, usual: LimitWindow) -> Option<LimitWindow> {
+/// The length that is meant by so many minutes: some versions round it off.
+fn window_of(minutes: Count, usual: WindowMinutes) -> Option<WindowMinutes> {
     match minutes {
-        Count::Is(290..=310) => Some(LimitWindow::FiveHour),
-        Count::Is(10_000..=10_160) => Some(LimitWindow::SevenDay),
-        Count::Is(_) => None,
+        Count::Is(290..=310) => Some(WindowMinutes::FIVE_HOURS),
+        Count::Is(10_000..=10_160) => Some(WindowMinutes::WEEK),
+        Count::Is(0) => None,
+        Count::Is(other) => u32::try_from(other).ok().map(WindowMinutes),
         Count::Absent | Count::Bad => Some(usual),
     }
 }
@@ -601,17 +601,16 @@ mod tests {
         let (records, _) = read(&[META, &limits("2026-02-23T12:00:00Z", both)]);
         let report = |window, used, resets_at| {
             Record::RateLimit(RateLimitReport {
-                tool: Tool::Codex,
+                limit: LimitKey::all_models(Tool::Codex, window),
                 at: Timestamp::parse("2026-02-23T12:00:00Z").unwrap(),
-                window,
                 used_percent: Some(used),
                 resets_at: Timestamp::parse(resets_at),
                 rejected: false,
                 session: Some("s1".into()),
             })
         };
-        let five_hour = report(LimitWindow::FiveHour, 25.5, "2026-02-23T16:40:34Z");
-        assert_eq!(records[3..], [five_hour, report(LimitWindow::SevenDay, 8.0, "2026-02-23T12:01:00Z")]);
+        let five_hour = report(WindowMinutes::FIVE_HOURS, 25.5, "2026-02-23T16:40:34Z");
+        assert_eq!(records[3..], [five_hour, report(WindowMinutes::WEEK, 8.0, "2026-02-23T12:01:00Z")]);
 
         let only = |percent: u32, minutes: &str| format!(r#"{{"primary":{{"used_percent":{percent}{minutes}}}}}"#);
         let said: Vec<String> = [
@@ -626,7 +625,7 @@ mod tests {
         .to_vec();
         let (records, _) = read(&said.iter().map(String::as_str).collect::<Vec<_>>());
         let only_report = |record| if let Record::RateLimit(report) = record { report.used_percent } else { None };
-        assert_eq!(records.into_iter().filter_map(only_report).collect::<Vec<_>>(), [1.0, 1.0, 2.0]);
+        assert_eq!(records.into_iter().filter_map(only_report).collect::<Vec<_>>(), [1.0, 1.0, 2.0, 3.0]);
     }
 
     fn deeds(lines: &[&str]) -> Vec<ActivityKind> {
