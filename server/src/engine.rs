@@ -162,8 +162,11 @@ impl Engine {
     fn take(&mut self, message: SourceMessage) {
         let Feed::Live { trackers, state } = &mut self.feed else { return };
         match message {
-            SourceMessage::Read { file, records, rejections, state } => {
+            SourceMessage::Read { file, records, rejections, state, replaces } => {
                 let file = trackers.file(file.tool, &file.key);
+                if replaces {
+                    trackers.retract_file(file);
+                }
                 records.iter().for_each(|record| trackers.record(file, record));
                 rejections.into_iter().for_each(|rejection| trackers.reject(file, rejection));
                 trackers.set_counts(file, state.counts);

@@ -14,19 +14,20 @@ use crate::observation::{FileState, Marks, RecordSink, SinkClosed, SourceMessage
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use dashboard_core::record::Record;
+use dashboard_core::record::{Lineage, Record};
 use dashboard_core::transcript::{Checkpoint, Cursor, MAX_LINE, Reading, Table, TranscriptReader};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::reader::{self, FileReader, Interrupted, Seen};
+use super::budget::Budget;
+use super::reader::{self, FileReader, PollError, Polling, retract, unless_gone};
 use crate::platform::FileIdentity;
 
 /// Rows read in one transaction.
@@ -49,8 +50,14 @@ pub(super) struct Database {
     recent: BTreeMap<i64, u64>,
     /// Whether rows that changed while no process of ours was there have been read.
     caught_up: bool,
-    /// Whether the engine holds anything of it.
-    said: bool,
+    /// Whether the receiver holds anything of it.
+    reported: bool,
+    /// Whether the next message replaces what was reported.
+    replaces: bool,
+    /// The name under which the file was reported before it was renamed: the next message retracts that.
+    supersedes: Option<Arc<TranscriptFile>>,
+    /// What the files looked like when reading them panicked.
+    panicked: Option<Files>,
     /// Why it is left out, and what the files looked like then.
     foreign: Option<(Files, String)>,
 }
@@ -68,7 +75,7 @@ enum Failed {
     Sqlite(rusqlite::Error),
     /// It is another program's.
     Foreign(String),
-    Interrupted(Interrupted),
+    Poll(PollError),
 }
 
 impl From<rusqlite::Error> for Failed {
@@ -79,13 +86,13 @@ impl From<rusqlite::Error> for Failed {
 
 impl From<SinkClosed> for Failed {
     fn from(closed: SinkClosed) -> Self {
-        Self::Interrupted(closed.into())
+        Self::Poll(closed.into())
     }
 }
 
 impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Self {
-        Self::Interrupted(error.into())
+        Self::Poll(error.into())
     }
 }
 
@@ -103,15 +110,14 @@ impl Files {
         Ok(main.is_file().then(|| Self { main: Stamp::of(&main), wal: wal.as_ref().map(Stamp::of) }))
     }
 
-    /// How long ago either of them changed.
-    fn age(&self) -> Option<Duration> {
-        let age = |stamp: &Stamp| stamp.modified.and_then(|modified| modified.elapsed().ok());
-        [Some(&self.main), self.wal.as_ref()].into_iter().flatten().filter_map(age).min()
+    /// When either of them was modified last.
+    fn modified(&self) -> Option<SystemTime> {
+        [Some(self.main), self.wal].into_iter().flatten().filter_map(|stamp| stamp.modified).max()
     }
 
     /// Whether equal stamps will mean that nothing has changed.
     fn is_conclusive(&self) -> bool {
-        self.age().is_some_and(|age| age > COARSE)
+        self.modified().and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > COARSE)
     }
 
     /// Whether somebody writes, or may be about to, through a log that lets others read.
@@ -121,34 +127,40 @@ impl Files {
 }
 
 impl Database {
-    /// Nothing of it has been read yet; the engine may hold what a file of this key said before.
-    pub(super) fn new(found: Arc<TranscriptFile>, table: &'static Table, said: bool, activity: bool) -> Self {
-        let start = Checkpoint::start(found.tool);
-        Self::from(found, table, start, said, activity)
+    /// Nothing of it has been read yet. If the receiver holds what a file of this key said before (`reported`), the first
+    /// message replaces that.
+    pub(super) fn new(found: Arc<TranscriptFile>, table: &'static Table, reported: bool, activity: bool) -> Self {
+        let reader = TranscriptReader::resume(&found.name, Checkpoint::start(found.tool));
+        Self {
+            reader: if activity { reader.with_activity() } else { reader },
+            found,
+            table,
+            activity,
+            last: None,
+            recent: BTreeMap::new(),
+            caught_up: false,
+            reported,
+            replaces: reported,
+            supersedes: None,
+            panicked: None,
+            foreign: None,
+        }
     }
 
-    /// Goes on where another process stopped.
+    /// Goes on where another process stopped; the receiver holds what that one read.
     pub(super) fn resume(found: Arc<TranscriptFile>, table: &'static Table, state: FileState, activity: bool) -> Self {
-        Self::from(found, table, state.checkpoint, true, activity)
+        let reader = TranscriptReader::resume(&found.name, state.checkpoint);
+        Self {
+            reader: if activity { reader.with_activity() } else { reader },
+            replaces: false,
+            ..Self::new(found, table, true, activity)
+        }
     }
 
-    fn from(
-        found: Arc<TranscriptFile>,
-        table: &'static Table,
-        checkpoint: Checkpoint,
-        said: bool,
-        activity: bool,
-    ) -> Self {
-        let reader = TranscriptReader::resume(&found.name, checkpoint);
-        let reader = if activity { reader.with_activity() } else { reader };
-        let (last, recent, foreign) = (None, BTreeMap::new(), None);
-        Self { found, table, activity, reader, last, recent, caught_up: false, said, foreign }
-    }
-
-    fn look_at(&mut self, out: &dyn RecordSink) -> Result<Seen, Interrupted> {
-        let Some(files) = Files::of(&self.found.path)? else { return Ok(Seen::Gone) };
+    fn poll_unguarded(&mut self, sink: &dyn RecordSink, budget: &Budget<'_>) -> Result<Polling, PollError> {
+        let Some(files) = Files::of(&self.found.path)? else { return Ok(Polling::Gone) };
         if self.last == Some(files) && files.is_conclusive() {
-            return Ok(Seen::There);
+            return Ok(Polling::Complete);
         }
         if let Some((known, why)) = &self.foreign
             && *known == files
@@ -156,17 +168,22 @@ impl Database {
             return Err(io::Error::new(io::ErrorKind::InvalidData, why.clone()).into());
         }
         self.foreign = None;
-        if self.last.is_some_and(|last| last.main.identity != files.main.identity) {
-            self.start_over(out)?;
+        if self.panicked == Some(files) {
+            return Err(PollError::Panicked);
         }
-        match self.read(files, out) {
-            Ok(true) => {
+        let is_another = self.last.is_some_and(|last| last.main.identity != files.main.identity);
+        if self.panicked.take().is_some() || is_another {
+            self.start_over();
+        }
+        match self.read(files, sink, budget) {
+            Ok(Read::Everything) => {
                 self.last = Some(files);
-                Ok(Seen::There)
+                Ok(Polling::Complete)
             }
-            // It changed while it was read: what could be taken was, and the rest is taken at the next look.
-            Ok(false) => Ok(Seen::There),
-            Err(Failed::Interrupted(interrupted)) => Err(interrupted),
+            Ok(Read::Paused) => Ok(Polling::Paused),
+            // What could be taken was, and the rest is taken at the next poll, which an unknown state makes sure of.
+            Ok(Read::Changed) => Ok(Polling::Complete),
+            Err(Failed::Poll(error)) => Err(error),
             Err(Failed::Foreign(why)) => {
                 self.foreign = Some((files, why.clone()));
                 Err(io::Error::new(io::ErrorKind::InvalidData, why).into())
@@ -188,22 +205,20 @@ impl Database {
         io::Error::other(format!("{error}; it is tried again, and if this goes on, check it with {title}"))
     }
 
-    /// Withdraws everything.
-    fn start_over(&mut self, out: &dyn RecordSink) -> Result<(), SinkClosed> {
-        if self.said {
-            out.send(SourceMessage::Retract { file: Arc::clone(&self.found) })?;
-        }
-        *self = Self::new(Arc::clone(&self.found), self.table, false, self.activity);
-        Ok(())
+    /// Forgets what was read: the database is read from its beginning, and the next message replaces what was reported.
+    fn start_over(&mut self) {
+        let supersedes = self.supersedes.take();
+        let (found, reported) = (Arc::clone(&self.found), self.reported);
+        *self = Self { supersedes, ..Self::new(found, self.table, reported, self.activity) };
     }
 
-    /// Reads what is new; whether that was all there was.
-    fn read(&mut self, files: Files, out: &dyn RecordSink) -> Result<bool, Failed> {
+    /// Reads what is new.
+    fn read(&mut self, files: Files, sink: &dyn RecordSink, budget: &Budget<'_>) -> Result<Read, Failed> {
         let path = self.found.path.clone();
         let without_locks = !files.has_log();
         if without_locks && fs::symlink_metadata(beside(&path, "-journal")).is_ok_and(|journal| journal.len() > 0) {
             // In the middle of a transaction, or left there by a crash.
-            return Ok(false);
+            return Ok(Read::Changed);
         }
         let connection = open(&path, without_locks)?;
         let query = Query::of(self.table, &connection, self.found.tool.title())?;
@@ -217,7 +232,7 @@ impl Database {
         }
         if !is_anchored && known.changed.is_none() {
             // Rows do not change, so this is another database.
-            self.start_over(out)?;
+            self.start_over();
             known = Known { row: 0, changed: None };
             which.after = i64::MIN;
         }
@@ -225,21 +240,28 @@ impl Database {
         loop {
             let page = query.page(&connection, which, after_page)?;
             if without_locks && Files::of(&path)? != Some(files) {
-                return Ok(false);
+                return Ok(Read::Changed);
             }
             let is_last = page.len() < PAGE;
             after_page = page.last().map_or(after_page, |line| line.row);
-            self.take(page, known, out)?;
+            self.take(page, known, sink)?;
             if is_last {
                 break;
             }
+            if budget.is_spent_by_chunk(sink) {
+                return Ok(Read::Paused);
+            }
+        }
+        if self.replaces || self.supersedes.is_some() {
+            // It is empty.
+            self.report(Vec::new(), sink)?;
         }
         self.caught_up = true;
-        Ok(true)
+        Ok(Read::Everything)
     }
 
     /// Reads the lines that are not known.
-    fn take(&mut self, page: Vec<Line>, known: Known, out: &dyn RecordSink) -> Result<(), SinkClosed> {
+    fn take(&mut self, page: Vec<Line>, known: Known, sink: &dyn RecordSink) -> Result<(), SinkClosed> {
         let mut records = Vec::new();
         let before = self.reader.counts();
         for line in page {
@@ -257,16 +279,20 @@ impl Database {
         if let Some((&newest, _)) = self.recent.last_key_value() {
             self.recent = self.recent.split_off(&newest.saturating_sub(WINDOW));
         }
-        if self.reader.counts() == before { Ok(()) } else { self.say(records, out) }
+        if self.reader.counts() == before { Ok(()) } else { self.report(records, sink) }
     }
 
-    fn say(&mut self, records: Vec<Record>, out: &dyn RecordSink) -> Result<(), SinkClosed> {
-        self.said = true;
+    fn report(&mut self, records: Vec<Record>, sink: &dyn RecordSink) -> Result<(), SinkClosed> {
+        if let Some(former) = self.supersedes.take() {
+            retract(sink, former)?;
+        }
+        self.reported = true;
+        let replaces = std::mem::take(&mut self.replaces);
         let (rejections, counts) = (self.reader.take_rejections(), self.reader.counts());
-        // No stamp is kept: a look after a restart costs as much as one after a change.
-        let (look, marks, checkpoint) = (None, Marks::default(), self.reader.checkpoint());
-        let state = Box::new(FileState { look, marks, checkpoint, counts });
-        out.send(SourceMessage::Read { file: Arc::clone(&self.found), records, rejections, state })
+        // No stamp is kept: the first poll of a process costs as much as one after a change.
+        let (polled, marks, content) = (None, Marks::default(), None);
+        let state = Box::new(FileState { polled, marks, content, checkpoint: self.reader.checkpoint(), counts });
+        sink.send(SourceMessage::Read { file: Arc::clone(&self.found), records, rejections, state, replaces })
     }
 }
 
@@ -286,6 +312,17 @@ fn open(path: &Path, without_locks: bool) -> rusqlite::Result<Connection> {
     connection.busy_timeout(Duration::ZERO)?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
+}
+
+/// How far reading came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    /// There is no more.
+    Everything,
+    /// The budget was spent.
+    Paused,
+    /// The files changed meanwhile, or are about to.
+    Changed,
 }
 
 /// A row.
@@ -435,33 +472,57 @@ impl FileReader for Database {
         &self.found
     }
 
-    fn look(&mut self, out: &dyn RecordSink, _buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
-        match self.look_at(out) {
-            Err(Interrupted::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Seen::Gone),
-            looked => looked,
+    fn poll(
+        &mut self,
+        sink: &dyn RecordSink,
+        _buffer: &mut Vec<u8>,
+        budget: &Budget<'_>,
+    ) -> Result<Polling, PollError> {
+        let polled = reader::guarded(|| self.poll_unguarded(sink, budget));
+        if let Err(PollError::Panicked) = polled {
+            self.panicked = Files::of(&self.found.path).ok().flatten();
         }
+        unless_gone(polled)
     }
 
-    fn is_active(&self) -> bool {
-        // One that could not be read to its end is looked at again soon.
-        self.last.and_then(|last| last.age()).is_none_or(|age| age < reader::ACTIVE)
+    fn supersede(&mut self, former: Arc<TranscriptFile>) {
+        self.supersedes = Some(former);
     }
 
-    fn is_new(&self) -> bool {
-        self.last.is_none()
+    fn modified(&self) -> Option<SystemTime> {
+        // One that could not be read to its end is polled again soon.
+        self.last?.modified()
     }
 
-    fn has_said_something(&self) -> bool {
-        self.said
+    fn changed_at(&self, metadata: &Metadata) -> Option<SystemTime> {
+        let files = Files::of(&self.found.path).ok().flatten();
+        files.map_or_else(|| metadata.modified().ok(), |files| files.modified())
+    }
+
+    fn is_reported(&self) -> bool {
+        self.reported
+    }
+
+    fn is_unchanged(&self, _metadata: &Metadata) -> bool {
+        let files = Files::of(&self.found.path).ok().flatten();
+        self.last.is_some() && self.last == files && files.is_some_and(|files| files.is_conclusive())
     }
 
     /// Under another name it is another file; its ids say which responses are the same.
-    fn remains(&self) -> Option<(FileIdentity, Marks)> {
+    fn fingerprint(&self) -> Option<(FileIdentity, Marks)> {
         None
     }
 
     fn is_same(&self, _identity: FileIdentity, _marks: &Marks) -> bool {
         false
+    }
+
+    fn position(&self) -> u64 {
+        self.reader.counts().bytes
+    }
+
+    fn lineage(&self) -> Option<Lineage> {
+        None
     }
 }
 
@@ -475,7 +536,7 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc;
     use std::thread;
-    use std::time::{Instant, SystemTime};
+    use std::time::Instant;
 
     #[derive(Default)]
     struct Sink(Mutex<Vec<SourceMessage>>);
@@ -531,16 +592,16 @@ mod tests {
         }
 
         fn look(&mut self) -> io::Result<(bool, Vec<UsageRecord>)> {
-            match self.database.look(&self.sink, &mut Vec::new()) {
-                Ok(Seen::There) => {}
-                Err(Interrupted::Unreadable(error)) => return Err(error),
+            match self.database.poll(&self.sink, &mut Vec::new(), &Budget::unlimited()) {
+                Ok(Polling::Complete) => {}
+                Err(PollError::Unreadable(error)) => return Err(error),
                 other => panic!("{other:?}"),
             }
             let (mut withdrawn, mut found) = (false, Vec::new());
             for message in self.sink.0.lock().unwrap().drain(..) {
                 match message {
-                    SourceMessage::Retract { .. } => withdrawn = true,
-                    SourceMessage::Read { records, .. } => {
+                    SourceMessage::Read { records, replaces, .. } => {
+                        withdrawn |= replaces;
                         let usage = |it| if let Record::Usage(usage) = it { Some(usage) } else { None };
                         found.extend(records.into_iter().filter_map(usage));
                     }
@@ -737,7 +798,8 @@ mod tests {
         assert!(withdrawn);
         assert_eq!(found.iter().map(|usage| usage.usage.input.0).collect::<Vec<_>>(), [11]);
         fs::remove_file(followed.path()).unwrap();
-        assert_eq!(followed.database.look(&followed.sink, &mut Vec::new()).unwrap(), Seen::Gone);
+        let polled = followed.database.poll(&followed.sink, &mut Vec::new(), &Budget::unlimited());
+        assert_eq!(polled.unwrap(), Polling::Gone);
     }
 
     #[test]

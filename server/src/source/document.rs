@@ -4,18 +4,21 @@
 //! passed on; if something is gone or different, everything it said is withdrawn and said anew. A document caught half
 //! written says what it said before: it is read again at the next change, and refused if none comes.
 
-use crate::observation::{FileState, Look, MARK, Marks, RecordSink, SinkClosed, SourceMessage, Stamp, TranscriptFile};
+use crate::observation::{
+    FileState, MARK, MAX_REPLACEMENT, Marks, Polled, RecordSink, SinkClosed, SourceMessage, Stamp, TranscriptFile,
+};
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::{self, File, Metadata};
+use std::io::Read;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use dashboard_core::record::{FileCounts, Record, RejectReason, Rejection};
+use dashboard_core::record::{FileCounts, Lineage, Record, RejectReason, Rejection};
 use dashboard_core::transcript::{Checkpoint, MAX_DOCUMENT, TranscriptReader};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::reader::{self, FileReader, Interrupted, Seen, companion};
+use super::budget::Budget;
+use super::reader::{self, FileReader, PollError, Polling, companion, retract, unless_gone};
 use crate::platform::FileIdentity;
 
 /// A document that has been this long without a change will not be completed.
@@ -27,16 +30,20 @@ pub(super) struct Document {
     found: Arc<TranscriptFile>,
     /// Whether the reader tells what sessions did.
     activity: bool,
-    /// What the file looked like when it was read last.
-    last: Option<Look>,
+    /// The file as it was when it was read last.
+    last: Option<Polled>,
     marks: Marks,
     /// As of the last time that it could be read.
     checkpoint: Checkpoint,
-    /// Whether the engine holds anything of it.
-    said: bool,
-    /// How often each record was given out, by its hash; `None` if another process did.
-    told: Option<HashMap<u64, u32>>,
+    /// Whether the receiver holds anything of the file.
+    reported: bool,
+    /// How often each record was reported, by its hash; `None` if another process did, or a file that was here before.
+    known: Option<HashMap<u64, u32>>,
     unreadable: Option<Unread>,
+    /// The name under which the file was reported before it was renamed: the next message retracts that.
+    supersedes: Option<Arc<TranscriptFile>>,
+    /// The file as it was when reading it panicked.
+    panicked: Option<Stamp>,
 }
 
 /// The document as it stands cannot be read.
@@ -48,50 +55,55 @@ struct Unread {
 }
 
 impl Document {
-    /// Nothing of the file has been read yet; the engine may hold what a file of this key said before.
-    pub(super) fn new(found: Arc<TranscriptFile>, said: bool, activity: bool) -> Self {
+    /// Nothing of the file has been read yet. If the receiver holds what a file of this key said before (`reported`),
+    /// the first message replaces that.
+    pub(super) fn new(found: Arc<TranscriptFile>, reported: bool, activity: bool) -> Self {
         Self {
             activity,
             last: None,
             marks: Marks::default(),
             checkpoint: Checkpoint::start(found.tool),
-            said,
-            // Of what the engine may hold, nothing is known.
-            told: (!said).then(HashMap::new),
+            reported,
+            known: (!reported).then(HashMap::new),
             unreadable: None,
+            supersedes: None,
+            panicked: None,
             found,
         }
     }
 
-    /// Goes on where another process stopped.
+    /// Goes on where another process stopped; the receiver holds what that one read.
     pub(super) fn resume(found: Arc<TranscriptFile>, state: FileState, activity: bool) -> Self {
         // What could not be read is read again.
-        let last = state.look.filter(|look| look.stamp.size == state.checkpoint.counts.bytes);
+        let last = state.polled.filter(|polled| polled.stamp.size == state.checkpoint.counts.bytes);
         Self { last, marks: state.marks, checkpoint: state.checkpoint, ..Self::new(found, true, activity) }
     }
 
-    fn look_at(&mut self, out: &dyn RecordSink) -> Result<Seen, Interrupted> {
+    fn poll_unguarded(&mut self, sink: &dyn RecordSink) -> Result<Polling, PollError> {
         let metadata = fs::symlink_metadata(&self.found.path)?;
         if !metadata.is_file() {
-            return Ok(Seen::Gone);
+            return Ok(Polling::Gone);
         }
+        if self.panicked == Some(Stamp::of(&metadata)) {
+            return Err(PollError::Panicked);
+        }
+        self.panicked = None;
         if self.last.is_some_and(|last| last.conclusive && last.stamp == Stamp::of(&metadata)) {
-            self.refuse_if_settled(out)?;
-            return Ok(Seen::There);
+            self.refuse_if_settled(sink)?;
+            return Ok(Polling::Complete);
         }
         let mut file = File::open(&self.found.path)?;
-        let look = Look::at(&file.metadata()?);
-        let mut bytes = Vec::with_capacity(usize::try_from(look.stamp.size).unwrap_or_default().min(MAX_DOCUMENT));
+        let polled = Polled::at(&file.metadata()?);
+        let mut bytes = Vec::with_capacity(usize::try_from(polled.stamp.size).unwrap_or_default().min(MAX_DOCUMENT));
         // One byte more than is allowed tells that it is too long.
         file.by_ref().take(MAX_DOCUMENT as u64 + 1).read_to_end(&mut bytes)?;
-        let read = self.read(&bytes, look, out);
-        // If the file changed meanwhile, its stamp is another one, and we look again.
-        self.last = Some(look);
-        read?;
-        Ok(Seen::There)
+        self.read(&bytes, polled, sink)?;
+        // If the file changed meanwhile, its stamp is another one, and it is polled again.
+        self.last = Some(polled);
+        Ok(Polling::Complete)
     }
 
-    fn read(&mut self, bytes: &[u8], look: Look, out: &dyn RecordSink) -> Result<(), SinkClosed> {
+    fn read(&mut self, bytes: &[u8], polled: Polled, sink: &dyn RecordSink) -> Result<(), SinkClosed> {
         let mut reader = TranscriptReader::resume(&self.found.name, Checkpoint::start(self.found.tool));
         if self.activity {
             reader = reader.with_activity();
@@ -114,62 +126,82 @@ impl Document {
             }
             self.unreadable = Some(Unread { reason, refused: false });
             // What is cut may be completed; the rest is what the tool wrote.
-            return if reason == RejectReason::NotJson { self.say_unread(look, out) } else { self.refuse(look, out) };
+            return if reason == RejectReason::NotJson {
+                self.report_unread(polled, sink)
+            } else {
+                self.refuse(polled, sink)
+            };
         }
         // What was refused goes with the rest.
         let was_refused = self.unreadable.take().is_some_and(|unread| unread.refused);
-        let news = self.told.as_ref().filter(|_| !was_refused).and_then(|told| news(told, &records));
+        let news = self.known.as_ref().filter(|_| !was_refused).and_then(|known| news(known, &records));
+        let replaces = news.is_none();
         let records = match news {
             Some(news) => news.into_iter().map(|index| records[index].clone()).collect(),
-            None => {
-                if self.said {
-                    out.send(SourceMessage::Retract { file: Arc::clone(&self.found) })?;
-                }
-                self.told = Some(HashMap::new());
-                records
-            }
+            None => records,
         };
-        let told = self.told.get_or_insert_default();
-        records.iter().for_each(|record| *told.entry(hash(record)).or_default() += 1);
+        let known = match &mut self.known {
+            Some(known) if !replaces => known,
+            known => known.insert(HashMap::new()),
+        };
+        records.iter().for_each(|record| *known.entry(hash(record)).or_default() += 1);
         self.marks = Marks::default();
         self.marks.reach(bytes.len() as u64, bytes, &bytes[bytes.len().saturating_sub(MARK)..]);
         self.checkpoint = reader.checkpoint();
-        self.say(look, records, Vec::new(), self.checkpoint.counts, out)
+        let mut batches = records.chunks(MAX_REPLACEMENT);
+        let first = batches.next().unwrap_or_default().to_vec();
+        self.report(polled, first, Vec::new(), self.checkpoint.counts, replaces, sink)?;
+        batches
+            .try_for_each(|batch| self.report(polled, batch.to_vec(), Vec::new(), self.checkpoint.counts, false, sink))
     }
 
     /// What it said holds until it can be read again.
-    fn say_unread(&mut self, look: Look, out: &dyn RecordSink) -> Result<(), SinkClosed> {
+    fn report_unread(&mut self, polled: Polled, sink: &dyn RecordSink) -> Result<(), SinkClosed> {
         let counts = FileCounts { pending_lines: 1, ..self.checkpoint.counts };
-        self.say(look, Vec::new(), Vec::new(), counts, out)
+        self.report(polled, Vec::new(), Vec::new(), counts, false, sink)
     }
 
-    fn refuse_if_settled(&mut self, out: &dyn RecordSink) -> Result<(), SinkClosed> {
-        let (Some(look), Some(Unread { refused: false, .. })) = (self.last, self.unreadable) else { return Ok(()) };
-        let age = look.stamp.modified.and_then(|modified| modified.elapsed().ok());
-        if age.is_some_and(|age| age < SETTLED) { Ok(()) } else { self.refuse(look, out) }
+    /// Whether it has been cut for so long that nobody will complete it.
+    fn is_settled(&self) -> bool {
+        let is_cut = self.unreadable.is_some_and(|unread| !unread.refused);
+        let age = self.last.and_then(|last| last.stamp.modified?.elapsed().ok());
+        is_cut && age.is_none_or(|age| age >= SETTLED)
     }
 
-    fn refuse(&mut self, look: Look, out: &dyn RecordSink) -> Result<(), SinkClosed> {
+    fn refuse_if_settled(&mut self, sink: &dyn RecordSink) -> Result<(), SinkClosed> {
+        match self.last {
+            Some(polled) if self.is_settled() => self.refuse(polled, sink),
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse(&mut self, polled: Polled, sink: &dyn RecordSink) -> Result<(), SinkClosed> {
         let Some(unread) = &mut self.unreadable else { return Ok(()) };
         unread.refused = true;
         let rejection = Rejection { file: self.found.name.clone(), byte_offset: 0, reason: unread.reason };
         let FileCounts { lines, rejected_lines, .. } = self.checkpoint.counts;
         let counts = FileCounts { lines: lines + 1, rejected_lines: rejected_lines + 1, ..self.checkpoint.counts };
-        self.say(look, Vec::new(), vec![rejection], counts, out)
+        self.report(polled, Vec::new(), vec![rejection], counts, false, sink)
     }
 
-    fn say(
+    fn report(
         &mut self,
-        look: Look,
+        polled: Polled,
         records: Vec<Record>,
         rejections: Vec<Rejection>,
         counts: FileCounts,
-        out: &dyn RecordSink,
+        replaces: bool,
+        sink: &dyn RecordSink,
     ) -> Result<(), SinkClosed> {
-        self.said = true;
-        let state = FileState { look: Some(look), marks: self.marks, checkpoint: self.checkpoint.clone(), counts };
-        let (file, state) = (Arc::clone(&self.found), Box::new(state));
-        out.send(SourceMessage::Read { file, records, rejections, state })
+        if let Some(former) = self.supersedes.take() {
+            retract(sink, former)?;
+        }
+        // In place of nothing there is nothing to replace.
+        let was_reported = std::mem::replace(&mut self.reported, true);
+        let replaces = replaces && was_reported;
+        let (marks, checkpoint) = (self.marks, self.checkpoint.clone());
+        let state = Box::new(FileState { polled: Some(polled), marks, content: None, checkpoint, counts });
+        sink.send(SourceMessage::Read { file: Arc::clone(&self.found), records, rejections, state, replaces })
     }
 }
 
@@ -177,9 +209,9 @@ fn hash(record: &Record) -> u64 {
     xxh3_64(format!("{record:?}").as_bytes())
 }
 
-/// Which of the records have not been given out, if all that were are among them.
-fn news(told: &HashMap<u64, u32>, records: &[Record]) -> Option<Vec<usize>> {
-    let mut left = told.clone();
+/// Which of the records have not been reported, if all that were are among them.
+fn news(known: &HashMap<u64, u32>, records: &[Record]) -> Option<Vec<usize>> {
+    let mut left = known.clone();
     let mut news = Vec::new();
     for (index, record) in records.iter().enumerate() {
         match left.get_mut(&hash(record)) {
@@ -195,32 +227,50 @@ impl FileReader for Document {
         &self.found
     }
 
-    fn look(&mut self, out: &dyn RecordSink, _buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
-        match self.look_at(out) {
-            Err(Interrupted::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Seen::Gone),
-            looked => looked,
+    fn poll(
+        &mut self,
+        sink: &dyn RecordSink,
+        _buffer: &mut Vec<u8>,
+        _budget: &Budget<'_>,
+    ) -> Result<Polling, PollError> {
+        let polled = reader::guarded(|| self.poll_unguarded(sink));
+        if let Err(PollError::Panicked) = polled {
+            self.panicked = fs::symlink_metadata(&self.found.path).ok().map(|metadata| Stamp::of(&metadata));
         }
+        unless_gone(polled)
     }
 
-    fn is_active(&self) -> bool {
-        let age = self.last.and_then(|last| last.stamp.modified?.elapsed().ok());
-        age.is_none_or(|age| age < reader::ACTIVE)
+    fn supersede(&mut self, former: Arc<TranscriptFile>) {
+        self.supersedes = Some(former);
     }
 
-    fn is_new(&self) -> bool {
-        self.last.is_none()
+    fn modified(&self) -> Option<SystemTime> {
+        self.last?.stamp.modified
     }
 
-    fn has_said_something(&self) -> bool {
-        self.said
+    fn is_reported(&self) -> bool {
+        self.reported
     }
 
-    fn remains(&self) -> Option<(FileIdentity, Marks)> {
+    fn is_unchanged(&self, metadata: &Metadata) -> bool {
+        let same = |last: Polled| last.conclusive && last.stamp == Stamp::of(metadata);
+        self.last.is_some_and(same) && !self.is_settled()
+    }
+
+    fn fingerprint(&self) -> Option<(FileIdentity, Marks)> {
         Some((self.last?.stamp.identity, self.marks))
     }
 
     fn is_same(&self, identity: FileIdentity, marks: &Marks) -> bool {
         self.last.is_some_and(|last| last.stamp.identity == identity) && self.marks.head == marks.head
+    }
+
+    fn position(&self) -> u64 {
+        self.checkpoint.counts.bytes
+    }
+
+    fn lineage(&self) -> Option<Lineage> {
+        self.checkpoint.lineage().cloned()
     }
 }
 
@@ -231,7 +281,6 @@ mod tests {
     use dashboard_core::record::Tool;
     use std::path::Path;
     use std::sync::Mutex;
-    use std::time::SystemTime;
 
     #[derive(Default)]
     struct Sink(Mutex<Vec<SourceMessage>>);
@@ -243,7 +292,7 @@ mod tests {
         }
     }
 
-    /// Inputs claimed, whether something was withdrawn before, rejected lines and pending ones.
+    /// Whether it replaces what was said before, inputs claimed, rejected lines and pending ones.
     #[derive(Debug, PartialEq)]
     struct Said(bool, Vec<u64>, u64, u64);
 
@@ -281,19 +330,22 @@ mod tests {
             File::options().append(true).open(path).unwrap().set_modified(self.at).unwrap();
         }
 
+        fn poll(&mut self) {
+            let polled = self.document.poll(&self.sink, &mut Vec::new(), &Budget::unlimited());
+            assert_eq!(polled.unwrap(), Polling::Complete);
+        }
+
         fn look(&mut self) -> Vec<Said> {
-            assert_eq!(self.document.look(&self.sink, &mut Vec::new()).unwrap(), Seen::There);
-            let mut withdrawn = false;
+            self.poll();
             let mut said = Vec::new();
             for message in self.sink.0.lock().unwrap().drain(..) {
                 match message {
-                    SourceMessage::Retract { .. } => withdrawn = true,
-                    SourceMessage::Read { records, state, .. } => {
+                    SourceMessage::Read { records, state, replaces, .. } => {
                         let input =
                             |it: &Record| if let Record::Usage(it) = it { Some(it.usage.input.0) } else { None };
                         let inputs = records.iter().filter_map(input).collect();
                         let FileCounts { rejected_lines, pending_lines, .. } = state.counts;
-                        said.push(Said(std::mem::take(&mut withdrawn), inputs, rejected_lines, pending_lines));
+                        said.push(Said(replaces, inputs, rejected_lines, pending_lines));
                     }
                     other => panic!("{other:?}"),
                 }
@@ -354,7 +406,7 @@ mod tests {
     fn another_process_goes_on_where_this_one_stopped() {
         let mut followed = Followed::new();
         followed.write(text(&[1, 2]));
-        assert_eq!(followed.document.look(&followed.sink, &mut Vec::new()).unwrap(), Seen::There);
+        followed.poll();
         let Some(SourceMessage::Read { state, .. }) = followed.sink.0.lock().unwrap().pop() else { panic!("read") };
         let kept: FileState = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
         followed.document = Document::resume(found(followed.dir.path()), kept, false);

@@ -3,7 +3,8 @@
 //! A tool may delete a transcript some days after its last change; a key in its settings says how many. Only that key
 //! is read.
 
-use crate::observation::{self, Root, TranscriptFile};
+use crate::observation::Root;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -18,15 +19,18 @@ use super::files;
 
 /// The ages of the transcripts below `roots`. What cannot be looked at is left out.
 pub fn of(roots: &[Root]) -> Retention {
+    let keep_days: BTreeMap<&Path, u32> = roots
+        .iter()
+        .filter_map(|root| Some((&*root.dir, keep_days(&root.dir, root.tool.spec().retention.as_ref()?))))
+        .collect();
+    let roots: Vec<Root> = roots.iter().filter(|root| root.tool.spec().retention.is_some()).cloned().collect();
     let mut transcripts = Vec::new();
-    for root in roots {
-        let Some(setting) = &root.tool.spec().retention else { continue };
-        let keep_days = keep_days(&root.dir, setting);
-        for found in files::transcripts(root, &mut Vec::new()) {
-            let modified = fs::metadata(&found.path).and_then(|metadata| metadata.modified()).ok();
-            let since_epoch = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-            if let Some(ms) = since_epoch.and_then(|span| i64::try_from(span.as_millis()).ok()) {
-                let changed_at = Timestamp::from_unix_ms(ms);
+    for found in files::all(&roots, &mut Vec::new()) {
+        let modified = fs::metadata(&found.path).and_then(|metadata| metadata.modified()).ok();
+        let since_epoch = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        if let Some(ms) = since_epoch.and_then(|span| i64::try_from(span.as_millis()).ok()) {
+            let changed_at = Timestamp::from_unix_ms(ms);
+            if let Some(&keep_days) = keep_days.get(&*found.root) {
                 transcripts.push(TranscriptAge { name: found.name, changed_at, keep_days });
             }
         }
@@ -37,17 +41,16 @@ pub fn of(roots: &[Root]) -> Retention {
 /// What below `roots` cannot be read at this moment.
 pub fn unreadable(roots: &[Root]) -> Vec<Unreadable> {
     let mut unreadable = Vec::new();
-    let found: Vec<TranscriptFile> = roots.iter().flat_map(|root| files::transcripts(root, &mut unreadable)).collect();
-    for found in found {
+    for found in files::all(roots, &mut unreadable) {
         match fs::File::open(&found.path) {
             Ok(_) => {}
             // Deleted since we found it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => unreadable.push(observation::Unreadable::new(&found.path, &error)),
+            Err(error) => unreadable.push(files::unreadable(&found.path, &error)),
         }
     }
     unreadable.sort();
-    unreadable.iter().map(Into::into).collect()
+    unreadable
 }
 
 /// What the settings in a home say, or the tool's default.

@@ -16,8 +16,7 @@ mod session;
 mod tests;
 mod writer;
 
-use crate::observation::{FileState, RecordSink, Root, SinkClosed, SourceMessage, TranscriptFile};
-use std::collections::BTreeSet;
+use crate::observation::{Recall, RecordSink, RepeatQueue, Root, SinkClosed, SourceMessage};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,12 +24,12 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use dashboard_core::record::{Record, Rejection};
 use dashboard_core::time::Timestamp;
 
 use crate::health::DashboardHealth;
 use crate::platform;
 
+pub use crate::observation::{RepeatRequests, StoredFile};
 pub use load::{LoadError, Reader};
 pub use session::session_records;
 
@@ -38,21 +37,6 @@ pub use session::session_records;
 const DATABASE: &str = "history.sqlite";
 /// The file that the dashboard which may write holds locked.
 const LOCK: &str = "dashboard.lock";
-
-/// A file as the store knows it.
-#[derive(Debug)]
-pub struct StoredFile {
-    /// The file.
-    pub found: TranscriptFile,
-    /// Where reading goes on.
-    pub state: FileState,
-    /// Whether it was deleted.
-    pub archived: bool,
-    /// What it said.
-    pub records: Vec<Record>,
-    /// Its refused lines.
-    pub rejections: Vec<Rejection>,
-}
 
 /// Why there is no store.
 #[derive(Debug, thiserror::Error)]
@@ -179,15 +163,6 @@ pub struct StoreSender {
     wanted: Arc<Mutex<RepeatRequests>>,
 }
 
-/// What the writer missed and asks for.
-#[derive(Debug, Default)]
-pub struct RepeatRequests {
-    /// These files.
-    pub files: BTreeSet<Arc<TranscriptFile>>,
-    /// All files there are.
-    pub everything: bool,
-}
-
 /// What the writer is told.
 #[derive(Debug)]
 enum WriterMessage {
@@ -198,11 +173,17 @@ enum WriterMessage {
 }
 
 impl StoreSender {
-    /// Takes a copy of what is said of a file.
-    pub fn send(&self, message: &SourceMessage) {
+    /// Takes what is said of a file.
+    pub fn send(&self, message: SourceMessage) {
         match message {
+            // The writer knows a replacement as a retraction and what is read next.
+            SourceMessage::Read { file, records, rejections, state, replaces: true } => {
+                self.tell(WriterMessage::Source(SourceMessage::Retract { file: Arc::clone(&file) }));
+                let read = SourceMessage::Read { file, records, rejections, state, replaces: false };
+                self.tell(WriterMessage::Source(read));
+            }
             SourceMessage::Read { .. } | SourceMessage::Retract { .. } | SourceMessage::Archive { .. } => {
-                self.tell(WriterMessage::Source(message.clone()));
+                self.tell(WriterMessage::Source(message));
             }
             _ => {}
         }
@@ -227,20 +208,31 @@ impl StoreSender {
         }
     }
 
-    /// The files of which the store missed something; they are to be repeated from the beginning.
-    pub fn take_wanted(&self) -> RepeatRequests {
-        std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
     fn tell(&self, message: WriterMessage) {
         // It ends only with the process; if it has failed, health has said so and the figures go on without it.
         let _ = self.sender.send(message);
     }
 }
 
+impl Recall for StoreSender {
+    fn recall(
+        &self,
+        roots: &[Root],
+        take: &mut dyn FnMut(StoredFile) -> Result<(), SinkClosed>,
+    ) -> Result<(), SinkClosed> {
+        self.load(roots, take)
+    }
+}
+
+impl RepeatQueue for StoreSender {
+    fn take_repeats(&self) -> RepeatRequests {
+        std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl RecordSink for StoreSender {
     fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
-        self.tell(WriterMessage::Source(message));
+        self.send(message);
         Ok(())
     }
 

@@ -143,8 +143,11 @@ impl Engine {
     fn take(&self, message: SourceMessage) {
         let mut ledger = self.0.lock().unwrap();
         match message {
-            SourceMessage::Read { file, records, rejections, state } => {
+            SourceMessage::Read { file, records, rejections, state, replaces } => {
                 let file = ledger.file(file.tool, &file.key);
+                if replaces {
+                    ledger.retract(file, &mut |_| {});
+                }
                 for record in records {
                     if let Record::Usage(usage) = record {
                         ledger.claim(file, &usage, &mut |_| {});
@@ -174,7 +177,7 @@ struct Recipients(Engine, StoreSender);
 
 impl RecordSink for Recipients {
     fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
-        self.1.send(&message);
+        self.1.send(message.clone());
         self.0.take(message);
         Ok(())
     }
@@ -201,11 +204,12 @@ impl Dashboard {
         let store = Store::open(&home.join("data"), None, health).unwrap();
         let engine = Engine::default();
         let out = Recipients(engine.clone(), store.sender());
-        let mut transcripts = Transcripts::new(roots.to_vec(), Box::new(out));
+        let mut transcripts = Transcripts::new(&roots, Box::new(out));
         let loaded = store.sender().load(&roots, |StoredFile { found, state, archived, records, rejections }| {
             let file = Arc::new(found);
             transcripts.resume(Arc::clone(&file), state.clone(), archived);
-            engine.take(SourceMessage::Read { file: Arc::clone(&file), records, rejections, state: Box::new(state) });
+            let (read, state) = (Arc::clone(&file), Box::new(state));
+            engine.take(SourceMessage::Read { file: read, records, rejections, state, replaces: false });
             if archived {
                 engine.take(SourceMessage::Archive { file });
             }
@@ -357,7 +361,7 @@ impl World {
 
     fn look(&mut self) {
         let dashboard = self.dashboard.as_mut().unwrap();
-        dashboard.transcripts.look_at_everything().unwrap();
+        dashboard.transcripts.rescan().unwrap();
         for name in NAMES {
             match fs::read(self.home.path().join("claude").join(name)) {
                 Ok(bytes) => {
@@ -508,7 +512,7 @@ fn a_store_that_cannot_be_written_says_so_and_catches_up() {
     becomes(HealthStatus::Healthy);
     let dashboard = world.dashboard.as_mut().unwrap();
     let sender = dashboard.store.sender();
-    for file in sender.take_wanted().files {
+    for file in sender.take_repeats().files {
         dashboard.transcripts.repeat(file, &sender).unwrap();
     }
     drop(sender);

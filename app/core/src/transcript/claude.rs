@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::json::{self, Count, Value, object};
 use super::{
-    Companion, ContextRule, Format, Home, HomeVariable, Identity, ParserMemory, PresenceFiles, RetentionSetting, Shape,
-    ToolSpec, Transcripts, UsualPlace, call_id, tool_name,
+    Companion, ContextRule, Format, Home, HomeVariable, Identity, IsAlive, ParserMemory, PresenceFiles,
+    RetentionSetting, Shape, ToolSpec, Transcripts, UsualPlace, call_id, tool_name,
 };
 use crate::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
 use crate::record::{
@@ -613,10 +613,12 @@ fn error_kind(error: Value<'_>) -> ApiErrorKind {
     }
 }
 
-/// Reads `sessions/<pid>.json`; `is_alive` tells of a process id whether its process lives.
-fn presence(text: &[u8], is_alive: fn(u32) -> bool) -> Option<Presence> {
+/// Reads `sessions/<pid>.json`; `is_alive` tells whether the process of this id lives and is not a later one than that
+/// which wrote this as its start.
+fn presence(text: &[u8], is_alive: IsAlive) -> Option<Presence> {
     const NAMES: [&str; 7] = ["pid", "sessionId", "status", "cwd", "version", "startedAt", "updatedAt"];
     let [pid, session, status, cwd, version, started, updated] = json::document(text)?.fields(&NAMES);
+    let started_at = epoch_ms(started);
     Some(Presence {
         session: SessionId::new(&*session.id()?),
         status: match status.text().as_deref() {
@@ -624,10 +626,10 @@ fn presence(text: &[u8], is_alive: fn(u32) -> bool) -> Option<Presence> {
             Some("waiting") => PresenceStatus::Waiting,
             _ => PresenceStatus::Idle,
         },
-        alive: matches!(pid.count(), Count::Is(pid) if u32::try_from(pid).is_ok_and(is_alive)),
+        alive: matches!(pid.count(), Count::Is(pid) if u32::try_from(pid).is_ok_and(|pid| is_alive(pid, started_at))),
         cwd: cwd.id().map(Cow::into_owned),
         version: version.id().map(Cow::into_owned),
-        started_at: epoch_ms(started),
+        started_at,
         updated_at: epoch_ms(updated),
     })
 }

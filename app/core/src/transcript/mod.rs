@@ -29,8 +29,8 @@ pub use claude::{AUTO_COMPACT_BUFFER, window_tokens};
 pub use lines::MAX_LINE;
 use lines::{Line, Lines};
 pub use spec::{
-    Column, Companion, ContextRule, Home, HomeVariable, Identity, Place as UsualPlace, PresenceFiles, RetentionSetting,
-    Shape, Table, ToolSpec, Transcripts,
+    Column, Companion, ContextRule, Home, HomeVariable, Identity, IsAlive, Place as UsualPlace, PresenceFiles,
+    RetentionSetting, Shape, Table, ToolSpec, Transcripts,
 };
 
 use serde::{Deserialize, Serialize};

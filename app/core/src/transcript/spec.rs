@@ -4,6 +4,7 @@
 
 use crate::ids::ModelId;
 use crate::record::{Presence, Tool};
+use crate::time::Timestamp;
 use crate::units::Tokens;
 
 /// Everything that has to be known of a tool besides its parser.
@@ -117,13 +118,16 @@ pub struct Companion {
     pub transcript: fn(companion: &str) -> Option<String>,
 }
 
+/// Whether the process of this id lives, and may be the one that wrote this time as its start.
+pub type IsAlive = fn(u32, Option<Timestamp>) -> bool;
+
 /// The files `<pid>.json` of running sessions.
 #[derive(Debug)]
 pub struct PresenceFiles {
     /// Their directory below the home.
     pub dir: &'static str,
-    /// Reads one; the second argument tells of a process id whether its process lives.
-    pub read: fn(&[u8], fn(u32) -> bool) -> Option<Presence>,
+    /// Reads one.
+    pub read: fn(&[u8], IsAlive) -> Option<Presence>,
 }
 
 /// How a tool's responses are told apart.
