@@ -384,6 +384,63 @@ async fn what_cannot_be_read_is_reported_and_the_rest_is_read() {
     follower.until("health", healthy).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_moves_away_is_named_and_the_rest_goes_on() {
+    let two = |home: &Path| {
+        let given = ["a", "b"].map(|name| home.join(name));
+        roots::find(&ConfiguredRoots::new(&given, None), &Environment::default())
+    };
+    let prepare = |home: &Path| {
+        write(&home.join("a/projects/p/s.jsonl"), &line(1, 1));
+        write(&home.join("b/projects/p/s.jsonl"), &line(2, 1));
+    };
+    let mut follower = Follower::start_with(prepare, two);
+    follower.until("history", |it| it.history_read).await;
+    let message = |it: &Follower| it.health.check().components["transcripts"].message.clone();
+    fs::rename(follower.path("a"), follower.path("elsewhere")).unwrap();
+    let named = follower.path("a").display().to_string();
+    follower
+        .until("what is gone, and what to do", |it| {
+            let message = message(it);
+            message.contains(&named) && message.contains("--config-dir")
+        })
+        .await;
+    append(&follower.path("b/projects/p/s.jsonl"), &line(3, 1));
+    follower.until("the rest", |it| it.figures(Scope::All).responses == 3).await;
+    fs::rename(follower.path("elsewhere"), follower.path("a")).unwrap();
+    follower.until("its return", |it| message(it) == "2 files").await;
+    append(&follower.path("a/projects/p/s.jsonl"), &line(4, 1));
+    follower.until("an append", |it| it.figures(Scope::OnDisk).responses == 4).await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_loses_its_permission_is_named_and_heals() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let mut follower = Follower::start(|home| {
+        write(&home.join("projects/closed/s.jsonl"), &line(1, 1));
+        write(&home.join("projects/open/s.jsonl"), &line(2, 1));
+    });
+    follower.until("history", |it| it.history_read).await;
+    let closed = follower.path("projects/closed");
+    mode(&closed, 0);
+    if fs::read_dir(&closed).is_ok() {
+        mode(&closed, 0o700);
+        eprintln!("not tested: this user may read everything");
+        return;
+    }
+    let message = |it: &Follower| it.health.check().components["transcripts"].message.clone();
+    let named = closed.display().to_string();
+    follower.until("what cannot be read", |it| message(it).contains(&named)).await;
+    assert!(message(&follower).contains("permissions"));
+    append(&follower.path("projects/open/s.jsonl"), &line(3, 1));
+    follower.until("the rest", |it| it.figures(Scope::OnDisk).responses == 3).await;
+    mode(&closed, 0o700);
+    append(&closed.join("s.jsonl"), &line(4, 1));
+    follower.until("all of it", |it| it.figures(Scope::OnDisk).responses == 4 && message(it) == "2 files").await;
+}
+
 /// Numbers that look random and are the same every time.
 struct Dice(u64);
 

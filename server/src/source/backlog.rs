@@ -99,6 +99,7 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
     use std::time::Duration;
 
     fn entry(second: u64, bytes: u64) -> Entry {
@@ -115,7 +116,7 @@ mod tests {
         let mut backlog = Backlog::default();
         backlog.add([3, 9, 5].map(|second| entry(second, 10)).into());
         backlog.add(vec![entry(7, 10)]);
-        assert_eq!(backlog.promote(|entry| entry.path == PathBuf::from("3")), 1);
+        assert_eq!(backlog.promote(|entry| entry.path == Path::new("3")), 1);
         let (urgent, is_urgent) = backlog.take(100, 10);
         assert_eq!((names(&urgent), is_urgent), (vec!["3"], true), "not together with others");
         assert!(backlog.has_no_urgent());

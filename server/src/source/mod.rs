@@ -220,7 +220,8 @@ impl Source {
             self.next_poll = Instant::now() + POLL;
             self.polls += 1;
             rescan |= self.watch();
-            let is_notified = self.watches.refusal().is_none();
+            // What cannot be read may be readable again without notice.
+            let is_notified = self.watches.refusal().is_none() && self.transcripts.unreadable().is_empty();
             rescan |= self.polls >= if is_notified { POLLS_PER_RESCAN } else { POLLS_PER_RESCAN_UNNOTIFIED };
         }
         if rescan {
@@ -317,6 +318,7 @@ impl Source {
             root.resolve();
         }
         self.transcripts.set_roots(&self.roots);
+        self.status.note(&self.roots);
         let mode = |depth| if depth == Some(1) { RecursiveMode::NonRecursive } else { RecursiveMode::Recursive };
         let transcripts = self.transcripts.dirs().iter().map(|dir| (dir.real.clone(), mode(dir.depth)));
         let presence = self.roots.iter().filter_map(Root::presence_dir).map(|dir| (dir, RecursiveMode::NonRecursive));

@@ -27,6 +27,11 @@ impl Status {
         Self { health, unreadable: BTreeSet::new(), seen: BTreeSet::new() }
     }
 
+    /// Notes which roots have transcripts, to name those that lose them.
+    pub(super) fn note(&mut self, roots: &[Root]) {
+        self.seen.extend(roots.iter().filter(|root| root.has_transcripts()).map(|root| root.dir.clone()));
+    }
+
     /// History is being read; so much of it has been.
     pub(super) fn reading(&self, progress: Option<ReadProgress>) {
         let message = progress
@@ -60,7 +65,6 @@ impl Status {
         let is_new = unreadable.keys().any(|path| !self.unreadable.contains(path));
         self.unreadable = unreadable.keys().cloned().collect();
         let (present, missing): (Vec<&Root>, Vec<&Root>) = roots.iter().partition(|root| root.has_transcripts());
-        self.seen.extend(present.iter().map(|root| root.dir.clone()));
         let gone = missing.iter().map(|root| &*root.dir).find(|dir| self.seen.contains(*dir));
         let Some(message) = problem(unreadable.iter().next(), unreadable.len(), gone, present.is_empty(), refusal)
         else {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use dashboard_core::record::{Record, Tool};
@@ -39,7 +39,7 @@ struct Held {
 
 impl RecordSink for Receiver {
     fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
-        let mut held = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &message {
             SourceMessage::Read { file, records, replaces, state, .. } => {
                 assert!(held.poisonous.is_none_or(|name| !file.name.contains(name)), "text of a conversation");
@@ -66,7 +66,7 @@ impl RecordSink for Receiver {
 
 impl Receiver {
     fn held<T>(&self, ask: impl FnOnce(&mut Held) -> T) -> T {
-        ask(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        ask(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn responses(&self) -> usize {
@@ -355,11 +355,10 @@ fn a_fork_is_read_with_what_it_comes_from() {
         while !transcripts.is_current() || transcripts.promote_dependencies(since) {
             transcripts.read_slice(&Budget::unlimited()).unwrap();
         }
-        let complete = receiver.held(|held| {
+        receiver.held(|held| {
             let states = held.states.iter().filter(|(_, state)| state.counts.lines > 200_000);
             states.map(|(name, _)| name.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>()
-        });
-        complete
+        })
     };
     let fresh = || {
         let receiver = Receiver::default();

@@ -409,6 +409,8 @@ impl Transcripts {
         }
         for (dir, path) in paths {
             let Some(dir) = dir else { continue };
+            // Directories, which are found out about by walking them again.
+            self.unreadable.retain(|known, _| self.tails.contains_key(known) || !known.starts_with(&path));
             let mut unreadable = Vec::new();
             for found in files::transcripts_at(&dir, &dir.root.transcript_of(path), &mut unreadable) {
                 // Unless it was gone a moment ago, it has been polled.

@@ -1030,10 +1030,13 @@ mod tests {
             started_at: Some(Timestamp::from_unix_ms(1_789_398_970_793)),
             updated_at: Some(Timestamp::from_unix_ms(1_789_398_977_680)),
         };
-        assert_eq!(presence(text, |pid| pid == 4_033_805), Some(expected));
-        assert_eq!(presence(br#"{"sessionId":"s1","pid":-1}"#, |_| true).map(|found| found.alive), Some(false));
-        assert_eq!(presence(br#"{"pid":1}"#, |_| true), None);
-        assert_eq!(presence(b"", |_| true), None);
+        assert_eq!(
+            presence(text, |pid, started_at| pid == 4_033_805 && started_at == expected.started_at),
+            Some(expected)
+        );
+        assert_eq!(presence(br#"{"sessionId":"s1","pid":-1}"#, |_, _| true).map(|found| found.alive), Some(false));
+        assert_eq!(presence(br#"{"pid":1}"#, |_, _| true), None);
+        assert_eq!(presence(b"", |_, _| true), None);
     }
 
     #[test]
