@@ -28,6 +28,10 @@ macro_rules! define_tool {
             /// All of them, in the order of the list.
             pub const ALL: [Self; [$($id),*].len()] = [$(Self::$variant),*];
 
+            /// The one that is meant where none is named: the first of the list. Its plan is what `--plan` names, and
+            /// its limits have the page's first places.
+            pub const DEFAULT: Self = Self::ALL[0];
+
             /// Its id: its name in options, figures, checkpoints and databases. Never changes.
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -41,9 +45,8 @@ macro_rules! define_tool {
 tools!(define_tool);
 
 impl Default for Tool {
-    /// The first of the list.
     fn default() -> Self {
-        Self::ALL[0]
+        Self::DEFAULT
     }
 }
 
@@ -77,6 +80,8 @@ pub enum Record {
     Agent(AgentMeta),
     /// What the tool itself says a session has used.
     ToolCost(Box<ToolCost>),
+    /// The vendor said which plan an account has, and which credits.
+    Account(AccountReport),
     /// A turn or a call of a tool began or ended. Only from readers that are asked for it.
     Activity(Activity),
 }
@@ -290,6 +295,32 @@ pub struct ToolModelCost {
     pub usage: TokenUsage,
     /// What they cost.
     pub cost: Option<Money>,
+}
+
+/// A statement of the vendor on an account: its plan and what was bought beyond. Given out when it changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccountReport {
+    /// Whose vendor said it.
+    pub tool: Tool,
+    /// When it was said.
+    pub at: Timestamp,
+    /// The plan, by the vendor's own name, if said.
+    pub plan: Option<LimitName>,
+    /// Credits that are used once the plan's limits are reached, if said.
+    pub credits: Option<Credits>,
+    /// Which kind of limit the newest request reached, by the vendor's own name; none if it reached none.
+    pub reached: Option<LimitName>,
+}
+
+/// Credits of an account.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Credits {
+    /// Whether there are any.
+    pub available: bool,
+    /// Whether there is no end to them.
+    pub unlimited: bool,
+    /// How many are left, in the vendor's own unit, if said.
+    pub balance: Option<f64>,
 }
 
 /// What a subagent's `.meta.json` says. Its description is text and is not kept.

@@ -209,7 +209,7 @@ impl ConfiguredRoots {
     /// Directories of the default tool, which mean these, and what else is named, and no others; and Codex's home.
     pub fn new(config_dirs: &[PathBuf], codex_home: Option<&Path>) -> Self {
         let home = |tool: Tool, dir: &Path| NamedHome { tool, dir: dir.to_owned() };
-        let configured = config_dirs.iter().map(|dir| home(Tool::default(), dir));
+        let configured = config_dirs.iter().map(|dir| home(Tool::DEFAULT, dir));
         let codex = codex_home.map(|dir| home(Tool::Codex, dir));
         Self { homes: configured.chain(codex).collect(), only_these: !config_dirs.is_empty() }
     }

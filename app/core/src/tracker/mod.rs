@@ -214,6 +214,8 @@ impl Trackers {
             }
             // For reports: live figures are our own.
             Record::ToolCost(_) => {}
+            // Nothing is shown of it yet.
+            Record::Account(_) => {}
             // For the store.
             Record::Activity(_) => {}
             Record::ApiError(error) => {
@@ -283,7 +285,7 @@ impl Trackers {
     /// Everything that changed since the last call, by records or by time alone.
     pub fn flush(&mut self, now: Timestamp) -> Vec<Event> {
         let mut events = Vec::new();
-        let limit = self.quota.plan_limit(Tool::ClaudeCode);
+        let limit = self.quota.plan_limit(Tool::DEFAULT);
         self.sessions.flush(now, limit, &self.config.zone, &mut self.context, !self.begun, &mut events);
         self.quota.flush(now, &|id| self.sessions.directory(id), !self.begun, &mut events);
         self.cost.flush(now, &mut events);

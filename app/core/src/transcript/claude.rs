@@ -36,7 +36,6 @@ pub(super) const SPEC: ToolSpec = ToolSpec {
     presence: Some(PresenceFiles { dir: "sessions", read: presence }),
     identity: Identity::Message,
     context: ContextRule::FromUsage { window: window_tokens, compacts_at: |window| window - AUTO_COMPACT_BUFFER },
-    estimates_limits: true,
     retention: Some(RetentionSetting { file: "settings.json", key: "cleanupPeriodDays", default_days: 30 }),
 };
 

@@ -39,7 +39,6 @@ pub(super) const SPEC: ToolSpec = ToolSpec {
     identity: Identity::Message,
     // The window of a model is smaller here than at its vendor's, and nothing says how large: no fill is told.
     context: ContextRule::Stated { compacts_at: |window| window },
-    estimates_limits: false,
     retention: None,
 };
 

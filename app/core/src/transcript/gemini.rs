@@ -42,7 +42,6 @@ pub(super) const SPEC: ToolSpec = ToolSpec {
     identity: Identity::Message,
     // It compresses a conversation that fills half of the window, by default.
     context: ContextRule::Stated { compacts_at: |window| Tokens(window.0 / 2) },
-    estimates_limits: false,
     retention: None,
 };
 

@@ -42,7 +42,6 @@ pub(super) const SPEC: ToolSpec = ToolSpec {
     identity: Identity::Message,
     // It keeps room for the longest answer it asks for.
     context: ContextRule::Stated { compacts_at: |window| window - Tokens(32_000) },
-    estimates_limits: false,
     retention: None,
 };
 

@@ -39,7 +39,6 @@ pub(super) const SPEC: ToolSpec = ToolSpec {
     identity: Identity::Message,
     // It keeps 16,384 tokens free for the summary, by default.
     context: ContextRule::Stated { compacts_at: |window| window - Tokens(16_384) },
-    estimates_limits: false,
     retention: None,
 };
 

@@ -24,8 +24,6 @@ pub struct ToolSpec {
     pub identity: Identity,
     /// How it is known how full a context window is.
     pub context: ContextRule,
-    /// Whether the vendor's five-hour and weekly windows are estimated from responses where no report says more.
-    pub estimates_limits: bool,
     /// Where the tool says for how many days it keeps transcripts, if it deletes them.
     pub retention: Option<RetentionSetting>,
 }
