@@ -1030,7 +1030,8 @@ mod tests {
             updated_at: Some(Timestamp::from_unix_ms(1_789_398_977_680)),
         };
         assert_eq!(
-            presence(text, |pid, started_at| pid == 4_033_805 && started_at == expected.started_at),
+            presence(text, |pid, started| pid == 4_033_805
+                && started.is_some_and(|at| at.unix_ms() == 1_789_398_970_793)),
             Some(expected)
         );
         assert_eq!(presence(br#"{"sessionId":"s1","pid":-1}"#, |_, _| true).map(|found| found.alive), Some(false));
