@@ -147,6 +147,31 @@ fn without_a_state_the_page_is_a_skeleton_of_itself() {
 }
 
 #[test]
+fn projects_that_end_alike_are_told_apart() {
+    let mut boot = boot(Scenario::AgentSwarm);
+    let mut sessions = boot.state.sessions.values_mut();
+    for cwd in ["/home/ada/web/api", "/home/ada/shop/api"] {
+        let session = sessions.next().unwrap();
+        (session.project, session.cwd) = ("api".to_owned(), Some(cwd.to_owned()));
+    }
+    let html = rendered("/", Some(boot));
+    assert!(html.contains(">web/api<") && html.contains(">shop/api<"));
+}
+
+#[test]
+fn alerts_are_worded_and_the_worst_stands_first() {
+    let mut boot = boot(Scenario::AgentSwarm);
+    let mut limit = boot.state.five_hour().unwrap().clone();
+    limit.now = QuotaUpdate { status: Level::Critical, blocked: true, ..limit.now };
+    boot.state.limits.insert(limit.now.key.clone(), limit);
+    let html = rendered("/", Some(boot));
+    let alerts = html.split_once("data-list=\"alerts\"").unwrap().1;
+    let first = alerts.split_once("</li>").unwrap().0;
+    assert!(first.contains("data-level=\"critical\"") && first.contains("5-hour limit reached"), "{first}");
+    assert!(first.contains("Requests are refused, reset in"));
+}
+
+#[test]
 fn a_session_of_another_tool_says_so() {
     let mut boot = boot(Scenario::AgentSwarm);
     assert!(!rendered("/", Some(boot.clone())).contains("Codex · "));

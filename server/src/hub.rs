@@ -483,7 +483,9 @@ pub(crate) fn json(value: &impl Serialize) -> Utf8Bytes {
 
 #[cfg(test)]
 mod tests {
-    use dashboard_core::event::{Event, HealthError};
+    use dashboard_core::alert::{Alert, Condition};
+    use dashboard_core::event::Event;
+    use dashboard_core::level::Level;
     use dashboard_core::time::{Timestamp, ZoneOffsets};
     use proptest::prelude::*;
 
@@ -491,7 +493,8 @@ mod tests {
 
     fn event(seq: u64) -> SequencedEvent {
         let at = Timestamp::from_unix_ms(i64::try_from(seq).unwrap());
-        let error = HealthError { component: "test".to_owned(), error: format!("failure {seq}"), timestamp: at };
+        let error =
+            Alert { condition: Condition::PartFailing { component: format!("part {seq}") }, level: Level::Critical };
         SequencedEvent { seq: Seq(seq), event: Event::HealthError(error), timestamp: at }
     }
 

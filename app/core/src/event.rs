@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::Alert;
 use crate::ids::{AgentId, ModelId, SessionId};
 use crate::level::Level;
 use crate::record::{ApiErrorKind, CompactionTrigger, LimitKey, Rejection, Tool};
@@ -64,13 +65,13 @@ pub enum Event {
     QuotaUpdate(QuotaUpdate),
     /// A limit reached a level for the first time since its reset.
     #[serde(rename = "quota:warning")]
-    QuotaWarning(QuotaWarning),
+    QuotaWarning(Alert),
     /// A session's context window changed.
     #[serde(rename = "context:update")]
     ContextUpdate(ContextUpdate),
     /// A session's context reached a level for the first time since its last compaction.
     #[serde(rename = "context:warning")]
-    ContextWarning(ContextWarning),
+    ContextWarning(Alert),
     /// Usage of one or more days changed.
     #[serde(rename = "cost:update")]
     CostUpdate(CostUpdate),
@@ -80,9 +81,9 @@ pub enum Event {
     /// The health of the parts, when any of it changed.
     #[serde(rename = "health:check")]
     HealthCheck(HealthCheck),
-    /// A part failed.
+    /// A part does not work as it should, for the first time since it last did.
     #[serde(rename = "health:error")]
-    HealthError(HealthError),
+    HealthError(Alert),
 }
 
 impl Event {
@@ -354,20 +355,6 @@ pub struct ModelShare {
     pub percent: f64,
 }
 
-/// `quota:warning`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct QuotaWarning {
-    /// Which limit.
-    pub key: LimitKey,
-    /// The level reached.
-    pub level: Level,
-    /// What happened and what to do.
-    pub message: String,
-    /// Milliseconds until the reset, if known.
-    #[serde(rename = "timeLeft")]
-    pub time_left: Option<i64>,
-}
-
 /// `context:update`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContextUpdate {
@@ -409,19 +396,6 @@ pub struct ContextPoint {
     /// A compaction happened here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub compaction: bool,
-}
-
-/// `context:warning`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ContextWarning {
-    /// The session.
-    pub id: SessionId,
-    /// The level reached.
-    pub level: Level,
-    /// What happened.
-    pub message: String,
-    /// What to do.
-    pub recommendation: String,
 }
 
 /// Usage of one day, in the configured zone.
@@ -520,8 +494,8 @@ pub struct HealthCheck {
     pub components: BTreeMap<String, ComponentHealth>,
 }
 
-/// `health:error`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a part reports of a failure. It stays in the server: pages are told of the condition, and of the part's health.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthError {
     /// The part.
     pub component: String,

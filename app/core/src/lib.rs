@@ -11,6 +11,7 @@
 //! argument, and every collection that reaches an output is ordered, so that native and WASM
 //! agree to the byte.
 
+pub mod alert;
 pub mod connection;
 pub mod drift;
 pub mod event;

@@ -4,30 +4,29 @@
 //! the page and in the demo alike, so that
 //! `fold(snapshot, later events) == fold(all events)`. Everything is bounded; what is dropped is
 //! decided by the events themselves, never by a clock. Figures that depend on the present moment
-//! (rates, ages, what to alert of) are functions of the state and `now`, further down in
+//! (rates, ages) are functions of the state and `now`, further down in
 //! [`derived`].
 
 mod derived;
+mod log;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::Condition;
 use crate::event::{
-    AgentTokens, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, HealthError, HealthStatus,
-    IngestUpdate, MinuteTokens, QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens,
-    SessionUpdate,
+    AgentTokens, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, IngestUpdate, MinuteTokens,
+    QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens, SessionUpdate,
 };
 use crate::format;
 use crate::ids::{AgentId, ModelId, SessionId};
-use crate::level::Level;
 use crate::record::{ApiErrorKind, LimitKey, LimitScope, Tool, WindowMinutes};
 use crate::time::{Day, MINUTE_MS, Minute, Timestamp, ZoneOffsets, month_start};
 use crate::units::{Cost, TokenUsage, Tokens};
 
-pub use derived::{
-    AGENT_ACTIVE_MS, Alert, AlertSubject, CacheGrade, OFFICIAL_FRESH_MS, RATE_MINUTES, SessionTotals, rate_per_min,
-};
+pub use derived::{AGENT_ACTIVE_MS, CacheGrade, OFFICIAL_FRESH_MS, RATE_MINUTES, SessionTotals, rate_per_min};
+pub use log::{LogEntry, LogLine};
 
 /// Most sessions kept; the longest ended go first.
 pub const MAX_SESSIONS: usize = 200;
@@ -100,7 +99,7 @@ pub struct DashboardState {
     /// How the parts are.
     pub health: HealthCheck,
     /// The last failure of a part.
-    pub last_failure: Option<HealthError>,
+    pub last_failure: Option<LastFailure>,
     /// The newest events, oldest first, as lines of the log.
     pub log: VecDeque<LogLine>,
 }
@@ -163,22 +162,13 @@ pub struct LimitState {
     pub points: Vec<QuotaPoint>,
 }
 
-/// One line of the event log.
+/// When a part of the dashboard last stopped working as it should.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogLine {
-    /// The event's number.
-    pub seq: Seq,
-    /// Its time.
+pub struct LastFailure {
+    /// The part.
+    pub component: String,
+    /// When.
     pub at: Timestamp,
-    /// Its type, e.g. `session:tokens`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// What it is about: a project, a window, a part.
-    pub subject: String,
-    /// What changed, in a few words.
-    pub change: String,
-    /// The level, for warnings.
-    pub level: Level,
 }
 
 impl DashboardState {
@@ -187,13 +177,20 @@ impl DashboardState {
         Self { mode, zone, plan, at, ..Self::default() }
     }
 
+    /// Numbers an event and folds it in.
+    pub fn take(&mut self, event: Event, timestamp: Timestamp) -> SequencedEvent {
+        let event = SequencedEvent { seq: self.seq.next(), event, timestamp };
+        self.apply(&event);
+        event
+    }
+
     /// Folds one event in.
     pub fn apply(&mut self, event: &SequencedEvent) {
-        if let Some(line) = self.log_line(event) {
+        if let Some(entry) = LogEntry::of(event, self) {
             if self.log.len() == MAX_LOG {
                 self.log.pop_front();
             }
-            self.log.push_back(line);
+            self.log.push_back(LogLine { seq: event.seq, at: event.timestamp, entry });
         }
         self.apply_silently(&event.event, event.timestamp);
         self.seq = event.seq;
@@ -229,8 +226,12 @@ impl DashboardState {
             Event::CostUpdate(update) => self.cost(update),
             Event::IngestUpdate(update) => self.ingest.clone_from(update),
             Event::HealthCheck(check) => self.health.clone_from(check),
-            Event::HealthError(error) => self.last_failure = Some(error.clone()),
-            // Alerts are derived from the levels; the event is for the log and for notifications.
+            Event::HealthError(alert) => {
+                if let Condition::PartFailing { component } = &alert.condition {
+                    self.last_failure = Some(LastFailure { component: component.clone(), at: timestamp });
+                }
+            }
+            // Alerts are derived from the state; the event is for the log and for notifications.
             Event::QuotaWarning(_) | Event::ContextWarning(_) => {}
         }
     }
@@ -287,89 +288,6 @@ impl DashboardState {
         let first_shown = update.today - chrono::Days::new(DAYS_SHOWN as u64 - 1);
         let oldest = month_start(update.today).min(first_shown);
         self.days.retain(|day| day.day >= oldest);
-    }
-
-    /// How an event reads in the log; `None` for those that only accompany others.
-    fn log_line(&self, event: &SequencedEvent) -> Option<LogLine> {
-        let project = |id: &SessionId| {
-            let known = self.sessions.get(id).map(|session| session.project.as_str());
-            known.unwrap_or_else(|| format::short_id(id.as_str())).to_owned()
-        };
-        let mut level = Level::Healthy;
-        let (subject, change) = match &event.event {
-            Event::SessionStart(start) => (start.project.clone(), "started".to_owned()),
-            Event::SessionUpdate(update) => {
-                let before = self.sessions.get(&update.id).map(|session| session.phase);
-                if before == Some(update.phase) {
-                    return None;
-                }
-                (update.project.clone(), format::phase(update.phase).to_lowercase())
-            }
-            Event::SessionTokens(tokens) => {
-                let before = self.sessions.get(&tokens.id).map(|session| session.usage).unwrap_or_default();
-                let all = tokens.usage.total() - before.total();
-                let output = tokens.usage.output - before.output;
-                let change = format!("+{} · out {}", format::exact(all.0), format::exact(output.0));
-                (project(&tokens.id), change)
-            }
-            Event::SessionError(error) => {
-                level = Level::Warning;
-                (project(&error.id), format::api_error(error.error).to_owned())
-            }
-            Event::SessionComplete(complete) => {
-                (project(&complete.id), format!("ended · {} tokens", format::tokens(complete.tokens)))
-            }
-            Event::QuotaUpdate(update) => {
-                if update.gone {
-                    return None;
-                }
-                let before = self.limits.get(&update.key).map(|limit| &limit.now);
-                let shown = |update: &QuotaUpdate| match update.percent {
-                    Some(percent) => format::percent_1(percent),
-                    None => format!("{} tokens", format::tokens(update.used)),
-                };
-                let same = |before: &&QuotaUpdate| {
-                    shown(before) == shown(update) && (before.status, before.blocked) == (update.status, update.blocked)
-                };
-                if before.as_ref().is_some_and(same) {
-                    return None;
-                }
-                let change = match (before.and_then(|before| before.percent), update.percent) {
-                    (Some(before), Some(now)) => format!("{before:.1} → {}", format::percent_1(now)),
-                    _ => shown(update),
-                };
-                (format::limit(&update.key), change)
-            }
-            Event::QuotaWarning(warning) => {
-                level = warning.level;
-                let left = warning.time_left.map_or_else(String::new, |ms| format!(" · reset in {}", format::span(ms)));
-                (format::limit(&warning.key), format!("{}{left}", warning.level.as_str()))
-            }
-            Event::ContextUpdate(update) => {
-                let before = self.sessions.get(&update.id).and_then(|s| s.context.as_ref()).and_then(|c| c.now.percent);
-                let change = match (update.compaction, before, update.percent) {
-                    (Some(_), _, _) => "compacted".to_owned(),
-                    (None, Some(before), Some(now)) => format!("{before:.1} → {}", format::percent_1(now)),
-                    (None, _, now) => now.map_or_else(|| format::UNKNOWN.to_owned(), format::percent_1),
-                };
-                (project(&update.id), change)
-            }
-            Event::ContextWarning(warning) => {
-                level = warning.level;
-                (project(&warning.id), warning.level.as_str().to_owned())
-            }
-            Event::HealthCheck(check) => {
-                let healthy = check.components.values().filter(|c| c.status == HealthStatus::Healthy).count();
-                (format!("{healthy} of {} healthy", check.components.len()), format::clients(check.clients))
-            }
-            Event::HealthError(error) => {
-                level = Level::Danger;
-                (error.component.clone(), error.error.clone())
-            }
-            Event::CostUpdate(_) | Event::IngestUpdate(_) => return None,
-        };
-        let kind = event.event.kind().to_owned();
-        Some(LogLine { seq: event.seq, at: event.timestamp, kind, subject, change, level })
     }
 
     /// Folds in the figures of a limit.

@@ -14,10 +14,9 @@ use crate::ui::{Figure, LevelIcon, calc, dynamic, metric};
 pub(crate) fn HealthReportPage() -> impl IntoView {
     let health = figures(|state, _| state.health.clone());
     let failure = figures(|state, _| {
-        let text = |failure: &dashboard_core::event::HealthError| {
-            format!("{}: {}, {}", failure.component, failure.error, format::clock_s(&state.zone, failure.timestamp))
-        };
-        state.last_failure.as_ref().map(text)
+        let failure = state.last_failure.as_ref();
+        failure
+            .map(|failure| format!("{}, {}", part_name(&failure.component), format::clock_s(&state.zone, failure.at)))
     });
     let about = calc(move || {
         let (healthy, all) = health.with(HealthCheck::healthy_count);

@@ -92,9 +92,10 @@ impl Simulation {
                 self.take_step();
             }
             for event in self.trackers.flush(due) {
-                let event = SequencedEvent { seq: self.state.seq.next(), event, timestamp: due };
-                self.state.apply(&event);
-                events.push(event);
+                events.push(self.state.take(event, due));
+            }
+            for event in self.trackers.warnings(&self.state, due) {
+                events.push(self.state.take(event, due));
             }
         }
         events

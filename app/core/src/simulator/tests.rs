@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
+use crate::alert::AlertSubject;
 use crate::event::{Event, SequencedEvent, SessionPhase};
 use crate::level::Level;
 use crate::price::PriceTable;
@@ -161,15 +162,14 @@ fn records_come_in_order_and_at_the_promised_pace() {
     }
 }
 
-/// Levels warned of, in order, by what they were about.
+/// Levels warned of, in order: of Claude's five-hour limit, and of contexts.
 fn warnings(events: &[SequencedEvent]) -> (Vec<Level>, Vec<Level>) {
+    let five_hour = AlertSubject::Limit(LimitKey::five_hour(Tool::ClaudeCode));
     let mut warnings = (Vec::new(), Vec::new());
     for event in events {
         match &event.event {
-            Event::QuotaWarning(warning) if warning.key == LimitKey::five_hour(Tool::ClaudeCode) => {
-                warnings.0.push(warning.level)
-            }
-            Event::ContextWarning(warning) => warnings.1.push(warning.level),
+            Event::QuotaWarning(alert) if alert.condition.subject() == five_hour => warnings.0.push(alert.level),
+            Event::ContextWarning(alert) => warnings.1.push(alert.level),
             _ => {}
         }
     }

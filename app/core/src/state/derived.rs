@@ -271,34 +271,6 @@ pub struct SessionTotals {
     pub agents: (usize, usize),
 }
 
-/// What an alert is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AlertSubject {
-    /// A limit.
-    Quota(LimitKey),
-    /// A session's context.
-    Context(SessionId),
-    /// A session that waits for the user.
-    NeedsYou(SessionId),
-    /// A part of the dashboard.
-    Health(String),
-}
-
-/// A condition the user can act on. Alerts are derived, so one is gone when its cause is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Alert {
-    /// What it is about; with `level`, what a dismissal remembers.
-    pub subject: AlertSubject,
-    /// How bad.
-    pub level: Level,
-    /// What happened.
-    pub title: String,
-    /// Where, and what to do.
-    pub message: String,
-    /// Milliseconds left to act, where known.
-    pub time_left_ms: Option<i64>,
-}
-
 impl DashboardState {
     /// The session to show: the picked one while it is known, else the one with the newest line.
     pub fn focus(&self, picked: Option<&SessionId>) -> Option<&Session> {
@@ -342,6 +314,18 @@ impl DashboardState {
         let accounts: BTreeSet<AccountId> = of_tool.collect();
         let number = key.account.and_then(|account| accounts.iter().position(|&other| other == account));
         format::limit_title(key, number.filter(|_| accounts.len() > 1).map(|at| at + 1))
+    }
+
+    /// The name of a session's project: the last part of its directory, or as much of it as tells it from the projects
+    /// of the other sessions.
+    pub fn project_label(&self, session: &Session) -> String {
+        let same_name = |other: &&Session| other.project == session.project && other.cwd != session.cwd;
+        let Some(cwd) = session.cwd.as_deref().filter(|_| self.sessions.values().any(|other| same_name(&other))) else {
+            return session.project.clone();
+        };
+        let alike = self.sessions.values().filter(|other| other.project == session.project);
+        let labels = format::project_labels(alike.filter_map(|other| other.cwd.as_deref()));
+        labels.get(cwd).cloned().unwrap_or_else(|| session.project.clone())
     }
 
     /// Active sessions (or today's ended ones), most tokens first.
@@ -408,70 +392,6 @@ impl DashboardState {
         let recent = self.log.iter().rev().take_while(|line| now.ms_since(line.at) < MINUTE_MS).count();
         let reach_ms = self.log.front().map_or(0, |oldest| now.ms_since(oldest.at));
         if recent < MAX_LOG { recent } else { recent * 60_000 / usize::try_from(reach_ms).unwrap_or(0).max(1_000) }
-    }
-
-    /// What the user can act on, worst first, then least time left.
-    pub fn alerts(&self, now: Timestamp) -> Vec<Alert> {
-        let mut alerts = Vec::new();
-        for (key, quota) in self.limits.iter().filter(|(_, quota)| quota.now.status > Level::Healthy) {
-            let left = quota.ms_to_reset(now);
-            let reset = left.map_or_else(String::new, |ms| format!(", reset in {}", format::span(ms)));
-            let name = format::limit(key);
-            let (title, message) = match quota.now.percent {
-                _ if quota.now.blocked => (format!("{name} limit reached"), format!("Requests are refused{reset}")),
-                Some(percent) => (format!("{name} limit is near"), format!("{} used{reset}", format::percent(percent))),
-                None => (format!("{name} limit is near"), format!("Limit reported as near{reset}")),
-            };
-            let subject = AlertSubject::Quota(key.clone());
-            alerts.push(Alert { subject, level: quota.now.status, title, message, time_left_ms: left });
-        }
-        for session in self.sessions.values().filter(|session| session.is_active()) {
-            if session.phase == SessionPhase::NeedsYou {
-                alerts.push(Alert {
-                    subject: AlertSubject::NeedsYou(session.id.clone()),
-                    level: Level::Warning,
-                    title: "A session needs you".to_owned(),
-                    message: format!("{} waits for an answer", session.project),
-                    time_left_ms: None,
-                });
-            }
-            if let Some(context) = &session.context
-                && context.now.status > Level::Healthy
-            {
-                let title = match context.now.status {
-                    Level::Critical => "Context about to compact",
-                    Level::Danger => "Context almost full",
-                    _ => "Context filling up",
-                };
-                let fill = context.now.percent.map_or_else(|| format::UNKNOWN.to_owned(), format::percent);
-                let compact_at = format::percent(context.compact_at_percent());
-                alerts.push(Alert {
-                    subject: AlertSubject::Context(session.id.clone()),
-                    level: context.now.status,
-                    title: title.to_owned(),
-                    message: format!("{} at {fill}, compacts at {compact_at}", session.project),
-                    time_left_ms: None,
-                });
-            }
-        }
-        for (name, component) in &self.health.components {
-            let level = component.status.level();
-            if level == Level::Healthy {
-                continue;
-            }
-            alerts.push(Alert {
-                subject: AlertSubject::Health(name.clone()),
-                level,
-                title: format!("{name} is {}", component.status.as_str()),
-                message: component.message.clone(),
-                time_left_ms: None,
-            });
-        }
-        order::sort(&mut alerts, &|a: &Alert, b: &Alert| {
-            let left = |alert: &Alert| alert.time_left_ms.unwrap_or(i64::MAX);
-            b.level.cmp(&a.level).then(left(a).cmp(&left(b))).then_with(|| a.subject.cmp(&b.subject))
-        });
-        alerts
     }
 }
 

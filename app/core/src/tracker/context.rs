@@ -7,8 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{ContextPoint, ContextUpdate, ContextWarning, Event};
-use crate::format;
+use crate::event::{ContextPoint, ContextUpdate, Event};
 use crate::ids::{ModelId, SessionId};
 use crate::ledger::FileId;
 use crate::level::{Level, LevelGauge, Thresholds};
@@ -89,14 +88,7 @@ impl ContextTracker {
     }
 
     /// Tells what changed for one session; all of it, curve included, if it is being announced.
-    pub(super) fn flush(
-        &mut self,
-        id: &SessionId,
-        project: &str,
-        now: Timestamp,
-        announce: bool,
-        events: &mut Vec<Event>,
-    ) {
+    pub(super) fn flush(&mut self, id: &SessionId, now: Timestamp, announce: bool, events: &mut Vec<Event>) {
         let Some(fill) = self.sessions.get_mut(id) else { return };
         let (limit, compact_at, raw) = fill.figures();
         let before = fill.gauge.shown();
@@ -117,25 +109,6 @@ impl ContextTracker {
                 as_of: fill.as_of,
                 compaction: compaction.filter(|_| !announce),
                 history: announce.then(|| fill.history.clone()),
-            }));
-        }
-        if let Some(level) = fill.gauge.take_warning() {
-            let percent = fill.used.and_then(|used| used.percent_of(limit)).unwrap_or_default();
-            let compact = compact_at.percent_of(limit).unwrap_or(100.0);
-            events.push(Event::ContextWarning(ContextWarning {
-                id: id.clone(),
-                level,
-                message: format!(
-                    "{project} is at {}, compacts at {}",
-                    format::percent(percent),
-                    format::percent(compact)
-                ),
-                recommendation: match level {
-                    Level::Critical => "Run /compact now, or finish the step: the tool is about to compact by itself.",
-                    Level::Danger => "Run /compact at the next natural break.",
-                    _ => "Plan a natural break for /compact.",
-                }
-                .to_owned(),
             }));
         }
     }

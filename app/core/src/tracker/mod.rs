@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::alert::{self, AlertSettings, AlertSubject, Arming};
 use crate::event::{Event, HealthCheck, HealthError, IngestUpdate, SessionError};
 use crate::history::{History, Sessions};
 use crate::ids::ModelId;
@@ -104,6 +105,8 @@ pub struct Trackers {
     ingest_changed: bool,
     /// Events that need no more than passing on.
     waiting: Vec<Event>,
+    /// What the user was told of.
+    arming: Arming,
     /// Whether `begin` was called; before, records are history.
     begun: bool,
 }
@@ -133,6 +136,7 @@ impl Trackers {
             recent_rejections: VecDeque::new(),
             ingest_changed: true,
             waiting: Vec::new(),
+            arming: Arming::default(),
             begun: false,
         }
     }
@@ -263,9 +267,26 @@ impl Trackers {
         self.waiting.push(Event::HealthCheck(check));
     }
 
-    /// A part failed.
-    pub fn failure(&mut self, failure: HealthError) {
-        self.waiting.push(Event::HealthError(failure));
+    /// A part failed once more: it is told of again, if its health says so too.
+    pub fn failure(&mut self, failure: &HealthError) {
+        self.arming.rearm(&AlertSubject::Part(failure.component.clone()));
+    }
+
+    /// What in `state`, into which all events have been folded, is news for the user. Nothing is before
+    /// [`begin`](Self::begin).
+    pub fn warnings(&mut self, state: &DashboardState, now: Timestamp) -> Vec<Event> {
+        let alerts = alert::alerts(state, &AlertSettings::default(), now);
+        self.arming.news(&alerts).into_iter().filter_map(alert::warning).collect()
+    }
+
+    /// What the user was told of, to be kept for the next run.
+    pub fn arming(&self) -> &Arming {
+        &self.arming
+    }
+
+    /// Takes over what the user was told of in an earlier run. To be called before [`begin`](Self::begin).
+    pub fn set_arming(&mut self, arming: Arming) {
+        self.arming = arming;
     }
 
     /// Ends the reading of history: all of it is in the returned state, no event tells of it, and
@@ -278,6 +299,8 @@ impl Trackers {
         for event in self.flush(now) {
             state.apply_silently(&event, now);
         }
+        // What is already so is not news.
+        self.warnings(&state, now);
         self.begun = true;
         state
     }
@@ -293,9 +316,6 @@ impl Trackers {
             events.push(Event::IngestUpdate(self.ingest()));
         }
         events.append(&mut self.waiting);
-        if !self.begun {
-            events.retain(|event| !matches!(event, Event::QuotaWarning(_) | Event::ContextWarning(_)));
-        }
         events
     }
 

@@ -268,7 +268,7 @@ impl SessionMonitor {
             if session.tokens_changed || announce {
                 session.tell_tokens(id, now, limit, announce, events);
             }
-            context.flush(id, session.project(id), now, announce, events);
+            context.flush(id, now, announce, events);
             if ended {
                 self.active.remove(id);
                 let started = session.started_at.unwrap_or(session.last_activity);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::event::{Provenance, Seq, SequencedEvent, SessionPhase};
+use crate::event::{HealthStatus, Provenance, Seq, SequencedEvent, SessionPhase};
 use crate::ids::{AgentId, MessageId, SessionId};
 use crate::level::Level;
 use crate::record::{
@@ -70,14 +70,14 @@ impl Desk {
     }
 
     fn flush(&mut self, now: Timestamp) -> Vec<&'static str> {
-        let mut kinds = Vec::new();
+        let before = self.events.len();
         for event in self.trackers.flush(now) {
-            kinds.push(event.kind());
-            let event = SequencedEvent { seq: self.state.seq.next(), event, timestamp: now };
-            self.state.apply(&event);
-            self.events.push(event);
+            self.events.push(self.state.take(event, now));
         }
-        kinds
+        for event in self.trackers.warnings(&self.state, now) {
+            self.events.push(self.state.take(event, now));
+        }
+        self.events[before..].iter().map(|event| event.event.kind()).collect()
     }
 
     fn session(&self, id: &str) -> &crate::state::Session {
@@ -160,7 +160,8 @@ fn the_process_file_says_what_a_session_does() {
     desk.flush(start());
     assert_eq!(desk.session("s").phase, SessionPhase::NeedsYou);
     assert_eq!(desk.session("s").project, "payments-api");
-    assert_eq!(desk.state.alerts(start())[0].title, "A session needs you");
+    let alerts = alert::alerts(&desk.state, &AlertSettings::default(), start());
+    assert_eq!(alert::words::title(&alerts[0]), "A session needs you");
     desk.trackers.presence(&[presence(PresenceStatus::Busy)]);
     desk.flush(start().plus_ms(2 * HOUR_MS));
     assert_eq!(desk.session("s").phase, SessionPhase::Working, "a living process outlasts any silence");
@@ -289,10 +290,52 @@ fn a_session_is_blocked_while_its_newest_request_was_refused() {
 }
 
 #[test]
+fn a_part_that_fails_is_told_of_once_and_again_when_it_fails_anew() {
+    let mut desk = Desk::begin(trackers(None), start());
+    let health = |status| {
+        let part = crate::event::ComponentHealth { status, message: String::new() };
+        HealthCheck { status, clients: 0, components: BTreeMap::from([("store".to_owned(), part)]) }
+    };
+    let told = |desk: &mut Desk, status| {
+        desk.trackers.health(health(status));
+        desk.flush(start()).iter().filter(|kind| **kind == "health:error").count()
+    };
+    assert_eq!(told(&mut desk, HealthStatus::Healthy), 0);
+    assert_eq!(told(&mut desk, HealthStatus::Degraded), 1);
+    assert_eq!(told(&mut desk, HealthStatus::Degraded), 0);
+    let failure = HealthError { component: "store".to_owned(), error: "disk full".to_owned(), timestamp: start() };
+    desk.trackers.failure(&failure);
+    assert_eq!(told(&mut desk, HealthStatus::Degraded), 1, "another file, say");
+    assert_eq!(told(&mut desk, HealthStatus::Unhealthy), 1);
+    assert_eq!(told(&mut desk, HealthStatus::Healthy), 0);
+    assert_eq!(told(&mut desk, HealthStatus::Degraded), 1);
+    assert_eq!(desk.state.last_failure.as_ref().unwrap().component, "store");
+    let text = serde_json::to_string(&desk.events).unwrap();
+    assert!(!text.contains("disk full"), "no sentence travels");
+}
+
+#[test]
+fn what_was_told_before_a_restart_is_not_told_again() {
+    let feed = |desk: &mut Desk, message: &str, fill| {
+        let kinds = desk.feed(usage("s", message, start(), [0, 1, 0, fill]), start());
+        kinds.contains(&"context:warning")
+    };
+    let mut desk = Desk::begin(trackers(None), start());
+    assert!(feed(&mut desk, "m1", 160_000), "critical");
+    let kept = serde_json::to_string(desk.trackers.arming()).unwrap();
+
+    let mut trackers = trackers(None);
+    trackers.set_arming(serde_json::from_str(&kept).unwrap());
+    let mut desk = Desk::begin(trackers, start());
+    assert!(!feed(&mut desk, "m1", 160_000), "read again");
+    assert!(!feed(&mut desk, "m2", 165_000));
+}
+
+#[test]
 fn figures_that_read_the_same_are_no_line_in_the_log() {
     let mut desk = Desk::begin(trackers(Some(Plan::Pro)), start());
     desk.feed(usage("s", "m1", start(), [1_900, 0, 0, 0]), start());
-    let lines = |desk: &Desk| desk.state.log.iter().filter(|line| line.kind == "quota:update").count();
+    let lines = |desk: &Desk| desk.state.log.iter().filter(|line| line.kind() == "quota:update").count();
     let before = lines(&desk);
     let kinds = desk.feed(usage("s", "m2", start(), [1, 0, 0, 0]), start());
     assert!(kinds.contains(&"quota:update"));
@@ -346,13 +389,13 @@ fn what_another_tool_uses_is_in_the_totals_but_in_no_window_of_claude() {
     assert_eq!((limit.percent, limit.status, limit.used), (Some(99.0), Level::Critical, Tokens(10_000)));
     assert_eq!((limit.provenance, limit.used_by[0].project.as_str()), (Provenance::Official, "c"));
     let warned = |key: &LimitKey| {
-        let of_key =
-            |event: &SequencedEvent| matches!(&event.event, Event::QuotaWarning(warning) if warning.key == *key);
+        let subject = AlertSubject::Limit(key.clone());
+        let of_key = |event: &SequencedEvent| matches!(&event.event, Event::QuotaWarning(alert) if alert.condition.subject() == subject);
         desk.events.iter().filter(|event| of_key(event)).count()
     };
     assert_eq!((warned(&five_hour), warned(&weekly)), (1, 1), "warned of like any limit");
-    let line = desk.state.log.iter().rfind(|line| line.kind == "quota:update").unwrap();
-    assert_eq!((line.subject.as_str(), line.change.as_str()), ("Codex Weekly", "98.0\u{202f}%"));
+    let line = desk.state.log.iter().rfind(|line| line.kind() == "quota:update").unwrap();
+    assert_eq!((line.subject().as_str(), line.change().as_str()), ("Codex Weekly", "98.0\u{202f}%"));
     desk.trackers.record(codex, &report(&five_hour, 99.0));
     assert_eq!(desk.flush(start()), Vec::<&str>::new(), "said once more");
 

@@ -1,7 +1,6 @@
 //! What was told of a limit: its level over time, and whether there is anything new to tell.
 
-use crate::event::{Event, QuotaPoint, QuotaUpdate, QuotaWarning};
-use crate::format;
+use crate::event::{Event, QuotaPoint, QuotaUpdate};
 use crate::level::{Level, LevelGauge};
 use crate::state::{same_reset, same_window};
 use crate::time::{SECOND_MS, Timestamp};
@@ -59,18 +58,7 @@ impl Told {
             });
         if !same {
             self.update = Some(update.clone());
-            events.push(Event::QuotaUpdate(QuotaUpdate { history, ..update.clone() }));
-        }
-        if let Some(level) = self.gauge.take_warning() {
-            let left = update.reset_time.map(|reset| reset.ms_since(now)).filter(|&ms| ms > 0);
-            let name = format::limit(&update.key);
-            let reset = left.map_or_else(String::new, |ms| format!(", reset in {}", format::span(ms)));
-            let message = match update.percent {
-                _ if update.blocked => format!("{name} limit reached{reset}"),
-                Some(percent) => format!("{name} limit {} used{reset}", format::percent(percent)),
-                None => format!("{name} limit is near{reset}"),
-            };
-            events.push(Event::QuotaWarning(QuotaWarning { key: update.key, level, message, time_left: left }));
+            events.push(Event::QuotaUpdate(QuotaUpdate { history, ..update }));
         }
     }
 }
