@@ -44,7 +44,7 @@ fn sums(ledger: &Ledger, scope: Scope) -> (u64, u64) {
 }
 
 fn fresh(home: &Path) -> (u64, u64) {
-    sums(&report::read::read_all(&roots_of(home), None).ledger, Scope::OnDisk)
+    sums(&report::read_all(&roots_of(home), None).ledger, Scope::OnDisk)
 }
 
 impl Follower {
