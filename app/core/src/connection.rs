@@ -815,7 +815,7 @@ mod tests {
         events.iter().for_each(|event| state.apply(event));
         assert_eq!(state.seq, Seq(12));
         assert_eq!(state.ingest.lines, 84);
-        assert_eq!((state.log[0].kind.as_str(), state.log[0].subject.as_str()), ("unknown", "galaxy:born"));
+        assert_eq!((state.log[0].kind(), state.log[0].subject().as_str()), ("unknown", "galaxy:born"));
     }
 }
 

@@ -123,7 +123,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::alert::{Alert, Condition};
     use crate::event::{HealthError, IngestUpdate, Seq};
+    use crate::level::Level;
     use crate::price::PriceTable;
     use crate::simulator::{Scenario, Simulation};
     use crate::state::Mode;
@@ -137,7 +139,8 @@ mod tests {
 
     #[test]
     fn reads_what_it_writes() {
-        let error = HealthError { component: "store".to_owned(), error: "full".to_owned(), timestamp: at() };
+        let condition = Condition::PartFailing { component: "store".to_owned() };
+        let error = Alert { condition, level: Level::Danger };
         let ingest = IngestUpdate { lines: 7, ..IngestUpdate::default() };
         for event in [Event::HealthError(error), Event::IngestUpdate(ingest)] {
             let event = SequencedEvent { seq: Seq(3), event, timestamp: at() };
