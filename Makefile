@@ -97,7 +97,7 @@ MINUTES ?= 10
 .PHONY: fuzz
 fuzz: ## Fuzz each parser for MINUTES=10, keeping what was found interesting in fuzz/corpus (Linux)
 	cd fuzz && RUSTFLAGS='$(coverage)' cargo build --release --target $(fuzz_target)
-	cd fuzz && for parser in claude codex; do \
+	cd fuzz && for parser in claude codex gemini opencode pi copilot; do \
 		mkdir -p corpus/$$parser artifacts && target/$(fuzz_target)/release/$$parser corpus/$$parser seeds/$$parser \
 			-max_total_time=$$(( $(MINUTES) * 60 )) -max_len=8192 -rss_limit_mb=512 -print_final_stats=1 \
 			-artifact_prefix=artifacts/$$parser- || exit; \

@@ -19,6 +19,7 @@ use crate::commands::doctor::DoctorArgs;
 use crate::commands::prices::PricesArgs;
 use crate::commands::report::ReportArgs;
 use crate::http::TokenChoice;
+use crate::source::roots::NamedHome;
 use crate::zone::Zone;
 
 /// A live dashboard for AI coding sessions
@@ -112,6 +113,9 @@ pub struct StartArgs {
     /// Codex's home directory, instead of the usual one; with --config-dir, only the one given here is read
     #[arg(long, env = "DASHBOARD_CODEX_HOME", value_name = "DIR")]
     pub codex_home: Option<PathBuf>,
+    /// Home directory of a tool, such as pi=/data/pi, instead of its usual one; may be repeated
+    #[arg(long, env = "DASHBOARD_HOME", value_name = "TOOL=DIR", value_delimiter = ',')]
+    pub home: Vec<NamedHome>,
     /// Where the dashboard keeps history; the platform's data directory by default
     #[arg(long, env = "DASHBOARD_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

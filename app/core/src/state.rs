@@ -328,7 +328,7 @@ impl DashboardState {
 
     fn of_claude(&self, window: WindowMinutes) -> Option<&LimitState> {
         let wanted =
-            |key: &LimitKey| key.tool == Tool::ClaudeCode && key.window == window && key.scope == LimitScope::AllModels;
+            |key: &LimitKey| key.tool == Tool::DEFAULT && key.window == window && key.scope == LimitScope::AllModels;
         self.limits.iter().find(|(key, _)| wanted(key)).map(|(_, limit)| limit)
     }
 }

@@ -15,7 +15,7 @@ use crate::http::Token;
 use crate::peer;
 use crate::prices::Prices;
 use crate::source::files;
-use crate::source::roots::{self, ConfiguredRoots, Environment};
+use crate::source::roots::{self, ConfiguredRoots, Environment, NamedHome};
 use crate::store;
 use crate::zone::ChosenZone;
 
@@ -40,6 +40,9 @@ pub struct DoctorArgs {
     /// Codex's home directory, instead of the usual one; with --config-dir, only the one given here is read
     #[arg(long, env = "DASHBOARD_CODEX_HOME", value_name = "DIR")]
     pub codex_home: Option<PathBuf>,
+    /// Home directory of a tool, such as pi=/data/pi, instead of its usual one; may be repeated
+    #[arg(long, env = "DASHBOARD_HOME", value_name = "TOOL=DIR", value_delimiter = ',')]
+    pub home: Vec<NamedHome>,
 }
 
 /// What was found about one thing.
@@ -71,7 +74,8 @@ impl Finding {
 /// # Errors
 /// If the output cannot be written.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let mut findings = transcripts(&ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref()));
+    let mut findings =
+        transcripts(&ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref()).with_homes(&args.home));
     findings.push(port(args.port));
     findings.push(settings());
     findings.push(prices());
@@ -123,7 +127,7 @@ fn transcripts(given: &ConfiguredRoots) -> Vec<Finding> {
         Finding::new("transcripts", HealthStatus::Healthy, format!("{total} found"))
     } else {
         Finding::new("transcripts", HealthStatus::Degraded, "none found")
-            .advise("start a session of Claude Code or Codex, or name its directory with --config-dir or --codex-home; meanwhile `dashboard start --simulation` shows the dashboard at work")
+            .advise("start a session of an assistant, or name its directory with --config-dir or --home TOOL=DIR; meanwhile `dashboard start --simulation` shows the dashboard at work")
     });
     findings
 }

@@ -57,7 +57,7 @@ fn settings(args: &StartArgs, access: Access) -> Settings {
     let source = if args.simulation {
         Source::Simulation { scenario: args.scenario, seed: args.seed, speed: args.speed }
     } else {
-        let given = ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref());
+        let given = ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref()).with_homes(&args.home);
         let roots = roots::find(&given, &Environment::of_process());
         Source::Live { roots, plan: args.plan, history: history(args) }
     };

@@ -26,8 +26,17 @@ pub(super) trait Code: Sized {
     fn of(code: &str) -> Option<Self>;
 }
 
+impl Code for Tool {
+    fn code(self) -> &'static str {
+        self.as_str()
+    }
+
+    fn of(code: &str) -> Option<Self> {
+        code.parse().ok()
+    }
+}
+
 codes! {
-    Tool { ClaudeCode = "claude-code", Codex = "codex", }
     CompactionTrigger { Auto = "auto", Manual = "manual", Unknown = "unknown", }
     RejectReason {
         NotJson = "not_json",

@@ -12,6 +12,7 @@ use dashboard_core::record::{
     Tool, UsageRecord,
 };
 use dashboard_core::time::Timestamp;
+use dashboard_core::transcript::Identity;
 use dashboard_core::units::{TokenUsage, Tokens};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -246,10 +247,10 @@ impl OneFile<'_> {
             agent: agent.map(|id| self.names.get(id).map(AgentId::new)).transpose()?,
             sidechain: row.get(4)?,
             id: match (
-                self.tool,
+                self.tool.spec().identity,
                 text(5)?.and_then(|text| u128::from_str_radix(&text, 16).ok()).map(MessageId::from_number),
             ) {
-                (Tool::Codex, Some(row)) => ResponseId::Row(row),
+                (Identity::Row, Some(row)) => ResponseId::Row(row),
                 (_, message) => ResponseId::of(
                     message,
                     text(6)?.and_then(|text| u64::from_str_radix(&text, 16).ok()).map(RequestId::from_number),
@@ -297,6 +298,7 @@ impl OneFile<'_> {
         let mut rows = statement.query([self.id])?;
         while let Some(row) = rows.next()? {
             out.push(Record::Context(ContextFill {
+                tool: self.tool,
                 session: self.session(row.get(0)?)?,
                 at: time(row.get(1)?),
                 model: ModelId::new(self.names.get(row.get(2)?)?),

@@ -565,7 +565,7 @@ impl Rows<'_> {
             Record::Activity(activity) => self.activity(file, activity),
             // Errors are told when they happen and are no history; lineage is part of the file's state; claims are not
             // written one by one.
-            Record::ApiError(_) | Record::Lineage(_) | Record::Usage(_) => Ok(()),
+            Record::Account(_) | Record::ApiError(_) | Record::Lineage(_) | Record::Usage(_) => Ok(()),
         }
     }
 

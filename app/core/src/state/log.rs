@@ -183,7 +183,7 @@ fn change(before: Option<f64>, now: Option<f64>) -> Option<String> {
 
 impl LogLine {
     /// The event's type, e.g. `session:tokens`.
-    pub fn kind(&self) -> &str {
+    pub fn kind(&self) -> &'static str {
         match &self.entry {
             LogEntry::Started { .. } => "session:start",
             LogEntry::Phase { .. } => "session:update",
@@ -191,7 +191,7 @@ impl LogLine {
             LogEntry::Error { .. } => "session:error",
             LogEntry::Ended { .. } => "session:complete",
             LogEntry::Withdrawn { .. } => "session:remove",
-            LogEntry::Unknown { kind } => kind,
+            LogEntry::Unknown { .. } => "unknown",
             LogEntry::Limit { .. } => "quota:update",
             LogEntry::Warning { alert } => match alert.condition {
                 Condition::LimitNear { .. } | Condition::LimitReached { .. } => "quota:warning",

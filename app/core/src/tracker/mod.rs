@@ -44,8 +44,8 @@ use crate::units::Cost;
 
 use self::future::Future;
 
+pub use crate::transcript::{AUTO_COMPACT_BUFFER, window_tokens};
 pub use blocks::{BLOCK_MS, Block, blocks};
-pub use context::{AUTO_COMPACT_BUFFER, window_tokens};
 pub use limits::LimitReading;
 pub use plan::Plan;
 
@@ -244,10 +244,11 @@ impl Trackers {
             record.clone().without_time()
         });
         // What a line says of a context holds by its place in the file; its time is looked at when it is shown.
+        let (source, path) = ((self.ledger.tool(file), file), self.ledger.path(file));
         match record {
-            Record::Usage(usage) => self.context.usage_seen(file, self.ledger.path(file), usage),
-            Record::Context(fill) => self.context.fill(file, self.ledger.path(file), fill),
-            Record::Compaction(compaction) => self.context.compaction(file, self.ledger.path(file), compaction),
+            Record::Usage(usage) => self.context.usage_seen(source, path, usage),
+            Record::Context(fill) => self.context.fill(source, path, fill),
+            Record::Compaction(compaction) => self.context.compaction(source, path, compaction),
             _ => {}
         }
         match undated {
@@ -272,6 +273,8 @@ impl Trackers {
                 self.sessions.refused(file, report);
             }
             Record::ToolCost(account) => self.accounts.entry(file).or_default().take(account),
+            // Nothing is shown of it yet.
+            Record::Account(_) => {}
             Record::ApiError(error) => {
                 let seen = self.sessions.error(file, &error.session, error.at, error.kind);
                 if let (Some(error), Some(begun)) = (seen, self.begun)
@@ -396,7 +399,7 @@ impl Trackers {
         self.mature(now);
         let mut events = Vec::new();
         let first = self.begun.is_none();
-        let limit = self.quota.plan_limit(Tool::ClaudeCode);
+        let limit = self.quota.plan_limit(Tool::DEFAULT);
         self.sessions.flush(now, limit, &self.config.zone, &mut self.context, &mut events);
         self.quota.flush(now, &|id| self.sessions.directory(id), first, &mut events);
         self.cost.flush(now, &mut events);

@@ -29,7 +29,7 @@ use crate::cli::Cli;
 use crate::clock;
 use crate::prices::Prices;
 use crate::source::retention;
-use crate::source::roots::{self, ConfiguredRoots, Environment};
+use crate::source::roots::{self, ConfiguredRoots, Environment, NamedHome};
 use crate::store;
 use crate::text::Screen;
 use crate::zone::{ChosenZone, Zone};
@@ -141,6 +141,9 @@ pub struct ReportArgs {
     /// Codex's home directory, instead of the usual one; with --config-dir, only the one given here is read
     #[arg(long, global = true, env = "DASHBOARD_CODEX_HOME", value_name = "DIR")]
     pub codex_home: Option<PathBuf>,
+    /// Home directory of a tool, such as pi=/data/pi, instead of its usual one; may be repeated
+    #[arg(long, global = true, env = "DASHBOARD_HOME", value_name = "TOOL=DIR", value_delimiter = ',')]
+    pub home: Vec<NamedHome>,
     /// Where the dashboard keeps history, for what deleted transcripts said
     #[arg(long, global = true, env = "DASHBOARD_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -181,11 +184,11 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         tool: args.tool,
     };
     let filter = filter.checked().context("--since and --until")?;
-    let given = ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref());
+    let given = ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref()).with_homes(&args.home);
     let roots = roots::find(&given, &Environment::of_process());
     if !roots.iter().any(Root::has_transcripts) {
         let looked: Vec<_> = roots.iter().map(|root| root.dir.display().to_string()).collect();
-        bail!("no transcripts: none in {} (--config-dir or --codex-home names another place)", looked.join(", "));
+        bail!("no transcripts: none in {} (--config-dir or --home names another place)", looked.join(", "));
     }
     let scope = if args.on_disk { Scope::OnDisk } else { Scope::All };
     let data_dir = args.data_dir.clone().or_else(store::usual_dir);

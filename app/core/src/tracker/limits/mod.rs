@@ -33,7 +33,7 @@ use readings::Readings;
 use usage::{Slot, ToolUsage, UsageChange, WindowUse};
 
 /// Whose plan `--plan` names, and whose five-hour and weekly limits are estimated before anything is said of them.
-const PLAN_TOOL: Tool = Tool::ClaudeCode;
+const PLAN_TOOL: Tool = Tool::DEFAULT;
 /// Responses are held this long: a week, and the longest silence that still belongs to a block before it.
 const KEPT_MS: i64 = 7 * DAY_MS + BLOCK_MS;
 /// What is dated further ahead than this is not known yet.

@@ -299,7 +299,7 @@ impl Tracked {
             id: id.clone(),
             current: self.usage.total(),
             // A plan is one tool's, and so is its limit.
-            total: limit.filter(|_| self.tool() == Tool::ClaudeCode),
+            total: limit.filter(|_| self.tool() == Tool::DEFAULT),
             rate: rate_per_min(&recent, now.minute()),
             usage: self.usage,
             cost: self.cost,
