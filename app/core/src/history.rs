@@ -301,9 +301,9 @@ struct Kept {
 impl History {
     /// What `ledger` holds at this moment.
     pub fn of(ledger: &Ledger, scope: Scope, sessions: Sessions) -> Self {
-        let kept = |record: &UsageRecord| Kept {
-            session: record.session.clone(),
-            model: record.model.clone(),
+        let kept = |record: UsageRecord| Kept {
+            session: record.session,
+            model: record.model,
             at: record.at,
             usage: record.usage,
             tool: record.tool,

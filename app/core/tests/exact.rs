@@ -134,7 +134,8 @@ impl Found {
     /// In the shape of `truth.json`, as far as it is there too.
     fn figures(&self) -> Value {
         let (files, counts) = self.ledger.counts_of(self.tool, Scope::OnDisk);
-        let responses: Vec<&UsageRecord> = self.ledger.responses(Scope::OnDisk).collect();
+        let responses: Vec<UsageRecord> = self.ledger.responses(Scope::OnDisk).collect();
+        let responses: Vec<&UsageRecord> = responses.iter().collect();
         let sum = |of: &[&UsageRecord]| {
             let kinds: &[(&str, Kind)] = match self.tool {
                 Tool::ClaudeCode => &[

@@ -59,7 +59,7 @@ impl Reader {
             file.turns(id, &mut gathering)?;
             file.tool_calls(id, &mut gathering)?;
         }
-        ledger.responses(Scope::All).for_each(|usage| gathering.response(usage));
+        ledger.responses(Scope::All).for_each(|usage| gathering.response(&usage));
         Ok(is_known.then(|| gathering.in_order()))
     }
 }

@@ -239,5 +239,5 @@ pub fn report(question: Question<'_>, roots: &[Root], data_dir: Option<&Path>) -
         filter,
         retention: &retention,
     };
-    Report::new(kind, basis, responses.into_iter().map(Response::from))
+    Report::new(kind, basis, responses.iter().map(Response::from))
 }

@@ -27,7 +27,7 @@ pub struct Reading {
 
 impl Reading {
     /// What was read and what became of it, for a report on `roots`; `responses` are those in scope.
-    pub fn ingest(&self, roots: &[Root], scope: Scope, responses: &[&UsageRecord]) -> Ingest {
+    pub fn ingest(&self, roots: &[Root], scope: Scope, responses: &[UsageRecord]) -> Ingest {
         Ingest {
             unreadable: self.unreadable.iter().map(Into::into).collect(),
             roots: roots.iter().map(|root| root.dir.display().to_string()).collect(),
