@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use anyhow::{Context, anyhow};
-use dashboard_core::time::DAY_MS;
 use tokio::net::TcpListener;
 
 use crate::cli::StartArgs;
@@ -66,8 +65,7 @@ fn settings(args: &StartArgs) -> anyhow::Result<Settings> {
 /// Where history is kept; nowhere, if the platform has no place for it and none is given.
 fn history(args: &StartArgs) -> Option<History> {
     let dir = args.data_dir.clone().or_else(store::usual_dir)?;
-    let keep_since = args.retention_days.map(|days| clock::wall().plus_ms(-i64::from(days) * DAY_MS));
-    Some(History { dir, keep_since })
+    Some(History { dir, retention_days: args.retention_days })
 }
 
 async fn bind(args: &StartArgs) -> anyhow::Result<TcpListener> {

@@ -23,6 +23,7 @@ use crate::observation::{RecordSink, Root, SinkClosed, SourceMessage};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dashboard_core::event::{HealthError, HealthStatus};
@@ -67,12 +68,14 @@ pub async fn run(
 struct Recipients {
     engine: mpsc::Sender<SourceMessage>,
     store: Option<StoreSender>,
+    /// The newest message's number.
+    number: AtomicU64,
 }
 
 impl RecordSink for Recipients {
     fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
         if let Some(store) = &self.store {
-            store.send(&message);
+            store.send(self.number.fetch_add(1, Ordering::Relaxed) + 1, &message);
         }
         self.engine.blocking_send(message).map_err(|_| SinkClosed)
     }
@@ -112,7 +115,7 @@ impl Source {
         health: DashboardHealth,
         wakeup: Arc<Wakeup>,
     ) -> Self {
-        let out = Recipients { engine: messages.clone(), store: store.clone() };
+        let out = Recipients { engine: messages.clone(), store: store.clone(), number: AtomicU64::new(0) };
         Self {
             watches: Watches::new(wakeup.clone()),
             transcripts: Transcripts::new(roots.clone(), Box::new(out)),
@@ -140,6 +143,9 @@ impl Source {
         self.look_at_presence()?;
         self.send(SourceMessage::Current)?;
         self.send(SourceMessage::HistoryRead)?;
+        if let Some(store) = &self.store {
+            store.send(0, &SourceMessage::HistoryRead);
+        }
         self.report(refused.as_deref())?;
 
         let mut looks = 0;
@@ -199,7 +205,14 @@ impl Source {
         if everything {
             files.extend(self.transcripts.files());
         }
-        files.into_iter().try_for_each(|file| self.transcripts.repeat(file, &store))
+        for file in files {
+            self.transcripts.repeat(Arc::clone(&file), &store)?;
+            store.repeated(&file);
+        }
+        if everything {
+            store.everything_repeated();
+        }
+        Ok(())
     }
 
     /// Sees to it that everything is watched: whether a directory is from now on, and why one cannot be.

@@ -1,6 +1,6 @@
 //! The words that stand for the core's enums in the database. Written once and never changed: old databases have them.
 
-use dashboard_core::record::{CompactionTrigger, LimitWindow, RejectReason, Tool};
+use dashboard_core::record::{ApiErrorKind, CompactionTrigger, LimitWindow, RejectReason, Tool};
 
 macro_rules! codes {
     ($($type:ident { $($variant:ident = $code:literal,)* })*) => {$(
@@ -28,6 +28,15 @@ codes! {
     Tool { ClaudeCode = "claude-code", Codex = "codex", }
     CompactionTrigger { Auto = "auto", Manual = "manual", Unknown = "unknown", }
     LimitWindow { FiveHour = "five_hour", SevenDay = "seven_day", SevenDayOpus = "seven_day_opus", }
+    ApiErrorKind {
+        RateLimit = "rate_limit",
+        AuthenticationFailed = "authentication_failed",
+        BillingError = "billing_error",
+        Overloaded = "overloaded",
+        ServerError = "server_error",
+        InvalidRequest = "invalid_request",
+        Other = "other",
+    }
     RejectReason {
         NotJson = "not_json",
         NotAnObject = "not_an_object",

@@ -20,6 +20,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod usage;
 
 use std::fmt;
 use std::str::FromStr;
@@ -36,6 +37,7 @@ pub use groups::{ModelRow, ProjectRow, SessionRow};
 pub use periods::PeriodRow;
 pub use table::Table;
 pub use totals::{ToolTotals, Totals};
+pub use usage::{QUARTER_MS, Slot, UsageRow, clamped};
 
 use crate::history::{Ingest, Response, Sessions};
 use crate::price::PriceTable;

@@ -97,7 +97,7 @@ pub fn read_all(roots: &[Root], data_dir: Option<&Path>) -> Reading {
             }
             Ok(())
         };
-        if let Err(error) = store::Reader::open(&database).and_then(|reader| reader.load(roots, take)) {
+        if let Err(error) = store::HistoryReader::open(&database, roots).and_then(|reader| reader.load(take)) {
             tracing::warn!(%error, database = %database.display(), "history is left out");
         }
     }
