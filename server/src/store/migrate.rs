@@ -54,6 +54,7 @@ pub(super) fn to_temporary(path: &Path) -> rusqlite::Result<Connection> {
     // An empty name is a temporary file, kept in memory while it is small.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_CREATE;
     let mut connection = Connection::open_with_flags("", flags)?;
+    connection.pragma_update(None, "foreign_keys", false)?;
     connection.execute("ATTACH ?1 AS v1", [path.to_string_lossy()])?;
     let transaction = connection.transaction()?;
     schema::make_tables(&transaction)?;

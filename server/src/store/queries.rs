@@ -1,6 +1,7 @@
 //! Reading the store, on a connection of its own: files, claims, and what reports are made of.
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -471,24 +472,24 @@ impl HistoryReader {
         let mut models: FxHashMap<i64, ModelId> = FxHashMap::default();
         let mut owned = Vec::with_capacity(rows.len());
         for (key, figures) in rows {
-            let session = match sessions.get(&key.session) {
-                Some(session) => session.clone(),
-                None => {
-                    let session = SessionId::new(names.get(key.session)?);
-                    sessions.insert(key.session, session.clone());
-                    session
-                }
+            let mut names_of = || -> Result<OwnedRow, ReadError> {
+                let session = match sessions.entry(key.session) {
+                    Entry::Occupied(known) => known.get().clone(),
+                    Entry::Vacant(unknown) => unknown.insert(SessionId::new(names.get(key.session)?)).clone(),
+                };
+                let model = match models.entry(key.model) {
+                    Entry::Occupied(known) => known.get().clone(),
+                    Entry::Vacant(unknown) => unknown.insert(ModelId::new(names.get(key.model)?)).clone(),
+                };
+                let tool = tools.get(&key.root).copied().unwrap_or_default();
+                Ok(OwnedRow { tool, session, agent: names.agent(key.agent)?, model, key, figures })
             };
-            let model = match models.get(&key.model) {
-                Some(model) => model.clone(),
-                None => {
-                    let model = ModelId::new(names.get(key.model)?);
-                    models.insert(key.model, model.clone());
-                    model
-                }
-            };
-            let tool = tools.get(&key.root).copied().unwrap_or_default();
-            owned.push(OwnedRow { tool, session, agent: names.agent(key.agent)?, model, key, figures });
+            match names_of() {
+                Ok(row) => owned.push(row),
+                // Of a session without a name, say: left out, as its claims are when they are read.
+                Err(error) if error.is_of_row() => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(StoredUsage { rows: owned })
     }

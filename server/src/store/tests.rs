@@ -716,3 +716,291 @@ fn an_append_is_one_transaction_of_few_rows_and_a_restart_is_none() {
     // The claim, its names, its file and root, when its session was seen, and its sum.
     assert!((2..=12).contains(&appended.rows), "{appended:?}");
 }
+
+/// Waits until the store's health is of this status, and says how it is.
+fn becomes(health: &DashboardHealth, status: HealthStatus, words: &str) -> String {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let store = health.check().components.get("store").cloned();
+        if let Some(store) = store.filter(|store| store.status == status && store.message.contains(words)) {
+            return store.message;
+        }
+        assert!(Instant::now() < deadline, "{:?}", health.check().components.get("store"));
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn sql(world: &World, sql: &str) {
+    rusqlite::Connection::open(database(&world.home.path().join("data"))).unwrap().execute_batch(sql).unwrap();
+}
+
+fn quarantined(world: &World) -> Vec<String> {
+    let names = fs::read_dir(world.home.path().join("data")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.contains("damaged")).collect()
+}
+
+#[test]
+fn rows_that_are_not_understood_are_left_out_and_their_files_read_again() {
+    let mut world = World::new();
+    world.do_step(&Step::Append(0, line(1, 5, false) + "\n" + &line(3, 5, false) + "\n"));
+    world.do_step(&Step::Append(1, line(2, 7, false) + "\n"));
+    world.do_step(&Step::Append(3, line(4, 7, false) + "\n" + &line(5, 7, false) + "\n"));
+    world.do_step(&Step::Look);
+    world.do_step(&Step::Delete(3));
+    world.do_step(&Step::Restart);
+    world.dashboard.take().unwrap().stop();
+    // As `update files set state='{}'` by hand; the deleted file's other claim counts.
+    sql(&world, "UPDATE files SET state = '{}'");
+    sql(
+        &world,
+        "UPDATE claims SET input = -5 WHERE file = (SELECT id FROM files WHERE archived_at IS NOT NULL) AND byte_offset = 0",
+    );
+    // The sums were made before that; here they are made anew.
+    sql(&world, "DELETE FROM meta; UPDATE sums SET input = 77");
+    // What the first file says now is not what the database has of it: it must not be mixed.
+    world.do_step(&Step::Rewrite(0, line(6, 9, false) + "\n"));
+    let health = DashboardHealth::default();
+    world.dashboard = Some(Dashboard::with(world.home.path(), health.clone()));
+    let message = becomes(&health, HealthStatus::Degraded, "could not be understood");
+    assert!(message.starts_with("4 rows"), "{message}");
+    world.do_step(&Step::Look);
+    world.known.get_mut(NAMES[3]).unwrap().0 = (line(5, 7, false) + "\n").into_bytes();
+    let engine = world.dashboard.as_ref().unwrap().engine.clone();
+    let expected = fresh(&world.known, Scope::All);
+    let found = engine.figures(Scope::All);
+    assert_eq!((found.usage, found.responses), (expected.usage, expected.responses));
+    assert_eq!(quarantined(&world), Vec::<String>::new(), "the database stays");
+    world.check_sums();
+    // They have been read again: nothing is left to complain of but the deleted file's.
+    world.dashboard.take().unwrap().stop();
+    let health = DashboardHealth::default();
+    world.dashboard = Some(Dashboard::with(world.home.path(), health.clone()));
+    assert!(becomes(&health, HealthStatus::Degraded, "could not be understood").starts_with("2 rows"));
+}
+
+#[test]
+fn a_damaged_database_is_quarantined_with_its_log() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    Store::open(options(home.path(), DashboardHealth::default())).unwrap().close();
+    // A log is left behind, as after a crash.
+    let connection = schema::open(&database(&data)).unwrap();
+    connection.execute_batch("INSERT INTO names (text) VALUES ('kept in the log')").unwrap();
+    drop(connection);
+    let log = data.join("history.sqlite-wal");
+    let before = fs::read(&log).unwrap();
+    assert!(!before.is_empty());
+    let mut bytes = fs::read(database(&data)).unwrap();
+    bytes[..16].copy_from_slice(b"no SQLite format");
+    fs::write(database(&data), &bytes).unwrap();
+
+    let health = DashboardHealth::default();
+    let store = Store::open(options(home.path(), health.clone())).unwrap();
+    assert!(becomes(&health, HealthStatus::Degraded, "was damaged").contains("damaged-"));
+    store.close();
+    let names: Vec<String> = fs::read_dir(&data)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name.contains("damaged"))
+        .collect();
+    let log = names.iter().find(|name| name.ends_with("-wal")).unwrap();
+    assert_eq!(fs::read(data.join(log)).unwrap(), before);
+    let database = names.iter().find(|name| name.ends_with(".sqlite")).unwrap();
+    assert_eq!(fs::read(data.join(database)).unwrap(), bytes);
+}
+
+#[test]
+fn only_what_sqlite_calls_damage_is_damage() {
+    use rusqlite::ffi;
+    let of = |code| is_damage(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+    assert!(of(ffi::SQLITE_CORRUPT) && of(ffi::SQLITE_NOTADB));
+    for code in [
+        ffi::SQLITE_IOERR,
+        ffi::SQLITE_NOMEM,
+        ffi::SQLITE_FULL,
+        ffi::SQLITE_BUSY,
+        ffi::SQLITE_ERROR,
+        ffi::SQLITE_READONLY,
+        ffi::SQLITE_CANTOPEN,
+        ffi::SQLITE_CONSTRAINT,
+    ] {
+        assert!(!of(code), "{code}");
+    }
+    assert!(!is_damage(&rusqlite::Error::IntegralValueOutOfRange(1, -5)));
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_opened_is_tried_again() {
+    let mut world = World::new();
+    world.dashboard.take().unwrap().stop();
+    let data = world.home.path().join("data");
+    fs::remove_dir_all(&data).unwrap();
+    fs::write(&data, "a file where the directory should be").unwrap();
+    let health = DashboardHealth::default();
+    world.dashboard = Some(Dashboard::with(world.home.path(), health.clone()));
+    world.do_step(&Step::Append(0, line(1, 5, false) + "\n"));
+    world.dashboard.as_mut().unwrap().transcripts.look_at_everything().unwrap();
+    let message = becomes(&health, HealthStatus::Degraded, "history is not being kept");
+    assert!(message.contains("--data-dir") && message.contains("data"), "{message}");
+    assert_eq!(world.dashboard.as_ref().unwrap().engine.figures(Scope::All).responses, 1, "the figures go on");
+
+    fs::remove_file(&data).unwrap();
+    becomes(&health, HealthStatus::Healthy, "history in");
+    world.dashboard.as_mut().unwrap().repeat();
+    // What was sent while it was closed is acknowledged once it has been repeated.
+    world.do_step(&Step::Look);
+    world.check();
+    world.do_step(&Step::Delete(0));
+    world.do_step(&Step::Restart);
+    assert_eq!(world.dashboard.as_ref().unwrap().engine.figures(Scope::All).responses, 1);
+}
+
+#[test]
+fn a_database_of_another_program_is_named_and_left_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    fs::create_dir_all(&data).unwrap();
+    let other = rusqlite::Connection::open(database(&data)).unwrap();
+    other.execute_batch("CREATE TABLE bookmarks (url TEXT); PRAGMA user_version = 57").unwrap();
+    drop(other);
+    let before = fs::read(database(&data)).unwrap();
+    let health = DashboardHealth::default();
+    let store = Store::open(options(home.path(), health.clone())).unwrap();
+    let message = becomes(&health, HealthStatus::Degraded, "another program");
+    assert!(message.contains("history.sqlite") && message.contains("move it"), "{message}");
+    store.close();
+    assert_eq!(fs::read(database(&data)).unwrap(), before);
+}
+
+#[test]
+fn a_later_schema_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    Store::open(options(home.path(), DashboardHealth::default())).unwrap().close();
+    let connection = rusqlite::Connection::open(database(&home.path().join("data"))).unwrap();
+    connection.execute_batch("PRAGMA user_version = 9").unwrap();
+    drop(connection);
+    let opened = Store::open(options(home.path(), DashboardHealth::default()));
+    assert!(matches!(opened, Err(StoreError::Newer { found: 9, .. })));
+}
+
+#[cfg(unix)]
+#[test]
+fn other_users_cannot_read_the_history() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    let store = Store::open(options(home.path(), DashboardHealth::default())).unwrap();
+    assert_eq!((mode(&data), mode(&database(&data))), (0o700, 0o600));
+    assert_eq!(mode(&data.join("history.sqlite-wal")), 0o600);
+    store.close();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(database(&data), fs::Permissions::from_mode(0o644)).unwrap();
+    Store::open(options(home.path(), DashboardHealth::default())).unwrap().close();
+    assert_eq!((mode(&data), mode(&database(&data))), (0o700, 0o600), "tightened");
+}
+
+/// A database of the first release, with its roots below `home`.
+fn first_release(home: &Path) {
+    let data = home.join("data");
+    for dir in [&data, &home.join("claude"), &home.join("codex")] {
+        fs::create_dir_all(dir).unwrap();
+    }
+    let connection = rusqlite::Connection::open(database(&data)).unwrap();
+    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = OFF").unwrap();
+    connection.execute_batch(include_str!("migrations/0001.sql")).unwrap();
+    let path = |name: &str| home.join(name).to_string_lossy().into_owned();
+    let rows = include_str!("../../tests/fixtures/history-v1.sql");
+    let rows = rows.replace("{X}", &path("claude")).replace("{CODEX}", &path("codex"));
+    connection.execute_batch(&rows).unwrap();
+    connection.execute_batch("PRAGMA user_version = 1").unwrap();
+}
+
+/// Output by session, of everything and of what is left of the deleted transcripts.
+fn outputs(reader: &HistoryReader) -> BTreeMap<String, (u64, u64)> {
+    let mut sessions: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for row in reader.usage(&prices()).unwrap().rows() {
+        let session = sessions.entry(row.session.to_string()).or_default();
+        session.0 += row.responses;
+        session.1 += row.usage.output.0;
+    }
+    sessions
+}
+
+#[test]
+fn a_database_of_the_first_release_is_migrated_and_keeps_what_deleted_transcripts_said() {
+    let home = tempfile::tempdir().unwrap();
+    first_release(home.path());
+    let expected: BTreeMap<String, (u64, u64)> = [
+        // Its last line was read under the other spelling of the root only. A sidechain's claim on its second message is
+        // void, a second one counts.
+        ("s-a", (4, 90 + 20 + 30 + 4)),
+        // A parent that was deleted, and the fork's own row.
+        ("c-parent", (2, 10)),
+        ("c-fork", (1, 5)),
+        // Deleted; a claim with a negative count is left out, one whose session is missing counts for none.
+        ("s-g", (2, 3_000_000)),
+        ("s-o", (1, 13)),
+        ("s-t", (1, 500)),
+    ]
+    .map(|(session, figures)| (session.to_owned(), figures))
+    .into();
+
+    let path = database(&home.path().join("data"));
+    let roots = roots(home.path());
+    let before = fs::read(&path).unwrap();
+    let reader = HistoryReader::open(&path, &roots).unwrap();
+    assert_eq!(outputs(&reader), expected, "a report need not wait for the migration");
+    drop(reader);
+    assert_eq!(fs::read(&path).unwrap(), before);
+
+    let health = DashboardHealth::default();
+    let store = Store::open(options(home.path(), health.clone())).unwrap();
+    let mut files = Vec::new();
+    store
+        .sender()
+        .load(&roots, |file| {
+            files.push(file);
+            Ok(())
+        })
+        .unwrap();
+    becomes(&health, HealthStatus::Degraded, "could not be understood");
+    store.close();
+    let names: Vec<(&str, bool, usize)> =
+        files.iter().map(|file| (file.found.name.as_str(), file.archived, file.records.len())).collect();
+    assert_eq!(names.len(), 7, "each file once: {names:?}");
+    let of = |name: &str| files.iter().find(|file| file.found.name.ends_with(name)).unwrap();
+    assert!(of("gone.jsonl").archived && of("rollout-parent.jsonl").archived);
+    assert_eq!(of("a.jsonl").state.checkpoint.counts.bytes, 1_988, "the spelling that was read further");
+    let limits = of("rollout-fork.jsonl").records.iter().filter(|record| matches!(record, Record::RateLimit(_)));
+    assert_eq!(limits.count(), 4);
+
+    let reader = HistoryReader::open(&path, &roots).unwrap();
+    assert_eq!(outputs(&reader), expected);
+    let vacuum: i64 = reader.connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0)).unwrap();
+    let version: i64 = reader.connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!((vacuum, version), (2, 2));
+    let claims = reader.claims_on(&["msg_g1".into()]).unwrap();
+    assert_eq!(claims.len(), 1);
+    assert_eq!((claims[0].record.session.as_str(), claims[0].archived), ("s-g", true));
+}
+
+#[cfg(unix)]
+#[test]
+fn doubled_roots_become_one() {
+    let home = tempfile::tempdir().unwrap();
+    first_release(home.path());
+    // The second spelling is that of a link.
+    std::os::unix::fs::symlink(home.path().join("claude"), home.path().join("link")).unwrap();
+    let path = database(&home.path().join("data"));
+    let link = home.path().join("link").to_string_lossy().into_owned();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute("UPDATE files SET root = ?1 WHERE root LIKE '%claude/'", [&link]).unwrap();
+    drop(connection);
+    Store::open(options(home.path(), DashboardHealth::default())).unwrap().close();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM roots"), 2);
+    assert_eq!(count("SELECT count(*) FROM files"), 7);
+}
