@@ -126,7 +126,9 @@ impl Inbox {
             // What was dropped before no longer counts.
             shared.dropped.remove(file);
         } else {
-            shared.dropped.insert(Arc::clone(file), number);
+            if shared.dropped.insert(Arc::clone(file), number).is_none() {
+                tracing::debug!(file = %file.name, "came faster than it can be written; it will be read again");
+            }
             shared.wanted.files.insert(Arc::clone(file));
         }
     }

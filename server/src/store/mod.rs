@@ -14,6 +14,7 @@ mod inbox;
 mod lifecycle;
 mod migrate;
 mod queries;
+mod repair;
 mod retention;
 mod rows;
 mod schema;
@@ -40,6 +41,7 @@ use crate::observation::{FileState, RecordSink, Root, SinkClosed, SourceMessage,
 
 pub use directory::{database, usual_dir};
 pub use queries::{HistoryReader, ReadError, UnreadableRows};
+pub use repair::{Repair, repair};
 pub use session::session_records;
 
 /// A file as the store knows it.

@@ -117,7 +117,7 @@ pub struct StoredUsage {
     rows: Vec<OwnedRow>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct OwnedRow {
     tool: Tool,
     session: SessionId,
@@ -451,11 +451,17 @@ impl HistoryReader {
 
     /// What was used, deleted transcripts included, by everything that reports tell apart.
     ///
-    /// From the sums, if they are of this price table's classes and complete; else from the claims, which takes longer.
+    /// From the sums, if they are of this price table's classes and complete; else from the claims, which takes longer. A
+    /// row with responses on both sides of one of its session's `cuts` (see [`dashboard_core::report::cuts`]) is given as
+    /// single responses.
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub fn usage(&self, prices: &PriceTable) -> Result<StoredUsage, ReadError> {
+    pub fn usage<C: Iterator<Item = Timestamp>>(
+        &self,
+        prices: &PriceTable,
+        cuts: impl Fn(&SessionId) -> C,
+    ) -> Result<StoredUsage, ReadError> {
         let transaction = self.connection.unchecked_transaction()?;
         let roots = self.root_ids()?;
         let progress = Progress::read(&transaction, prices.classes_fingerprint().cast_signed())?;
@@ -485,7 +491,22 @@ impl HistoryReader {
                 Ok(OwnedRow { tool, session, agent: names.agent(key.agent)?, model, key, figures })
             };
             match names_of() {
-                Ok(row) => owned.push(row),
+                Ok(row) => {
+                    let span = row.figures.span;
+                    let is_cut = |cut: Timestamp| span.is_some_and(|(first, last)| first <= cut && cut < last);
+                    if !cuts(&row.session).any(is_cut) {
+                        owned.push(row);
+                        continue;
+                    }
+                    for claim in sums::claims_of(&transaction, &key)? {
+                        let slot = claim.at.map(Slot::of);
+                        let class = prices.class(&row.model, &claim.usage);
+                        let of_row = sums::root_of(&transaction, claim.file)? == Some(key.root);
+                        if of_row && slot == key.slot && class == key.class {
+                            owned.push(OwnedRow { figures: Figures::of(&claim), ..row.clone() });
+                        }
+                    }
+                }
                 // Of a session without a name, say: left out, as its claims are when they are read.
                 Err(error) if error.is_of_row() => {}
                 Err(error) => return Err(error),

@@ -780,3 +780,8 @@ pub(super) fn claims_of(connection: &Connection, key: &Key) -> rusqlite::Result<
     }
     Ok(claims)
 }
+
+/// The root of a file.
+pub(super) fn root_of(connection: &Connection, file: i64) -> rusqlite::Result<Option<i64>> {
+    connection.prepare_cached("SELECT root FROM files WHERE id = ?1")?.query_row([file], |row| row.get(0)).optional()
+}

@@ -11,11 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use dashboard_core::event::HealthStatus;
+use dashboard_core::history::{Ingest, Response};
 use dashboard_core::ids::{AgentId, ModelId, SessionId};
 use dashboard_core::ledger::{Ledger, Scope};
 use dashboard_core::price::{PriceTable, PromptClass};
 use dashboard_core::record::{Activity, ActivityKind, FileCounts, Record, Rejection, Tool};
-use dashboard_core::report::{Slot, UsageRow, clamped};
+use dashboard_core::report::{Filter, Report, ReportContext, ReportKind, Retention, Slot, UsageRow, clamped, cuts};
+use dashboard_core::time::{Timestamp, ZoneOffsets};
 use dashboard_core::transcript::TranscriptReader;
 use dashboard_core::units::TokenUsage;
 use proptest::prelude::*;
@@ -537,7 +539,7 @@ impl World {
         let database = database(&self.home.path().join("data"));
         let reader = HistoryReader::open(&database, &roots(self.home.path())).unwrap();
         let found = |prices: &PriceTable| -> BTreeMap<SumsRow, SumsFigures> {
-            let usage = reader.usage(prices).unwrap();
+            let usage = reader.usage(prices, |_| std::iter::empty()).unwrap();
             let row = |row: UsageRow<'_>| {
                 let key = (
                     row.slot(),
@@ -920,7 +922,7 @@ fn first_release(home: &Path) {
 /// Output by session, of everything and of what is left of the deleted transcripts.
 fn outputs(reader: &HistoryReader) -> BTreeMap<String, (u64, u64)> {
     let mut sessions: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for row in reader.usage(&prices()).unwrap().rows() {
+    for row in reader.usage(&prices(), |_| std::iter::empty()).unwrap().rows() {
         let session = sessions.entry(row.session.to_string()).or_default();
         session.0 += row.responses;
         session.1 += row.usage.output.0;
@@ -1003,4 +1005,200 @@ fn doubled_roots_become_one() {
     let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(count("SELECT count(*) FROM roots"), 2);
     assert_eq!(count("SELECT count(*) FROM files"), 7);
+}
+
+#[test]
+fn a_repair_corrects_sums_and_winners_and_refuses_while_a_dashboard_runs() {
+    let mut world = World::new();
+    for (file, id, output, side) in [(0, 1, 3, false), (1, 1, 50, true), (3, 2, 4, false), (1, 2, 4, false)] {
+        world.do_step(&Step::Append(file, line(id, output, side) + "\n"));
+    }
+    world.do_step(&Step::Append(4, r#"{"type":"session_meta","payload":{"id":"c0"}}"#.to_owned() + "\n"));
+    world.do_step(&Step::Look);
+    let data = world.home.path().join("data");
+    assert!(matches!(repair(&data, &prices()), Err(StoreError::Locked(_))));
+    world.dashboard.take().unwrap().stop();
+    let repaired = repair(&data, &prices()).unwrap().unwrap();
+    assert_eq!((repaired.claims_corrected, repaired.problems.len()), (0, 0));
+    sql(&world, "UPDATE claims SET wins = 1 - wins; UPDATE sums SET output = 9, model = 1");
+    let repaired = repair(&data, &prices()).unwrap().unwrap();
+    assert_eq!(repaired.claims_corrected, 4);
+    world.dashboard = Some(Dashboard::start(world.home.path()));
+    world.check_sums();
+    assert_eq!(repair(&world.home.path().join("nowhere"), &prices()).unwrap(), None);
+}
+
+/// Every report made from the store is the one made from single responses, to the byte, at every moment: also one between
+/// responses of one row.
+#[test]
+fn reports_from_sums_are_those_of_single_responses() {
+    let mut world = World::new();
+    for (file, id, output, side) in [
+        (0, 1, 3, false),
+        (0, 1, 9, false),
+        (1, 1, 50, true),
+        (2, 2, 4, true),
+        (1, 2, 4, true),
+        (3, 5, 1, false),
+        (0, 7, 77, false),
+    ] {
+        world.do_step(&Step::Append(file, line(id, output, side) + "\n"));
+    }
+    let second = |second: u32, id: u64| {
+        format!(
+            r#"{{"type":"assistant","timestamp":"2026-09-14T16:01:{second:02}Z","cwd":"/a/p","sessionId":"s0","message":{{"id":"c{id}","model":"m","usage":{{"output_tokens":1}}}}}}"#
+        ) + "\n"
+    };
+    for at in 0..10 {
+        world.do_step(&Step::Append(0, second(at * 5, u64::from(at))));
+    }
+    world.do_step(&Step::Append(0, r#"{"type":"cost-state","sessionId":"s0","timestamp":"2026-09-14T16:01:22Z","totalCostUSD":0.5,"modelUsage":{"m":{"inputTokens":3,"outputTokens":4,"cacheReadInputTokens":0,"cacheCreationInputTokens":0,"costUSD":0.5}}}"#.to_owned() + "\n"));
+    world.do_step(&Step::Append(
+        4,
+        r#"{"timestamp":"2026-09-14T15:00:00Z","type":"session_meta","payload":{"id":"c0","cwd":"/c"}}"#.to_owned()
+            + "\ngarbage\n",
+    ));
+    world.do_step(&Step::Look);
+    world.do_step(&Step::Delete(3));
+    world.do_step(&Step::Restart);
+    world.check_sums();
+    let reader = HistoryReader::open(&database(&world.home.path().join("data")), &roots(world.home.path())).unwrap();
+    let ledger = world.dashboard.as_ref().unwrap().engine.0.lock().unwrap();
+    let responses: Vec<_> = ledger.responses(Scope::All).collect();
+    let sessions = reader.sessions().unwrap();
+    assert!(sessions.accounts.time_of(&"s0".into()).is_some());
+    let prices = prices();
+    let zone = ZoneOffsets::utc();
+    assert!(reader.usage(&prices, |_| std::iter::empty()).unwrap().len() < responses.len());
+    for now in ["2026-09-14T15:56:27Z", "2026-09-14T17:00:00Z", "2026-09-13T00:00:00Z"] {
+        let now = Timestamp::parse(now).unwrap();
+        let usage = reader.usage(&prices, |session| cuts(now, sessions.accounts.time_of(session))).unwrap();
+        let ingest = reader.ingest(&usage).unwrap();
+        assert_eq!(
+            Ingest { roots: Vec::new(), ..ingest.clone() },
+            Ingest::of(&ledger, Scope::All, responses.iter().map(|record| record.tool)),
+        );
+        let filter = Filter::default();
+        let retention = Retention::default();
+        let context = ReportContext {
+            sessions: &sessions,
+            ingest: &ingest,
+            prices: &prices,
+            zone: &zone,
+            now,
+            filter: &filter,
+            retention: &retention,
+        };
+        for kind in ReportKind::ALL {
+            let single = responses.iter().map(Response::from);
+            let single = Report::new(kind, context, single.map(|response| UsageRow::of(&response, &prices)));
+            let summed = Report::new(kind, context, usage.rows());
+            assert_eq!(
+                serde_json::to_string_pretty(&summed).unwrap(),
+                serde_json::to_string_pretty(&single).unwrap(),
+                "{kind} at {now}"
+            );
+        }
+    }
+}
+
+/// With another price table the sums are rebuilt in slices, while writing goes on.
+#[test]
+fn sums_follow_the_price_table() {
+    let mut world = World::new();
+    for id in 0..40 {
+        world.do_step(&Step::Append(usize::try_from(id % 4).unwrap(), line(id, 90, false) + "\n"));
+    }
+    world.do_step(&Step::Restart);
+    world.dashboard.take().unwrap().stop();
+    let classes = |prices: &PriceTable| {
+        let reader =
+            HistoryReader::open(&database(&world.home.path().join("data")), &roots(world.home.path())).unwrap();
+        let usage = reader.usage(prices, |_| std::iter::empty()).unwrap();
+        let mut classes = BTreeMap::<u8, u64>::new();
+        usage.rows().for_each(|row| *classes.entry(row.class.0).or_default() += row.responses);
+        classes
+    };
+    let flat = PriceTable::parse(r#"{"m": {"input_cost_per_token": 1e-6}}"#).unwrap();
+    let before = classes(&prices());
+    assert!(before[&1] > 30 && classes(&flat) == BTreeMap::from([(0, 40)]), "{before:?}");
+
+    let with_flat =
+        StoreOptions { prices: Arc::new(flat.clone()), ..options(world.home.path(), DashboardHealth::default()) };
+    let store = Store::open(with_flat).unwrap();
+    let connection = schema::open_to_read(&database(&world.home.path().join("data"))).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let fingerprint = flat.classes_fingerprint().cast_signed();
+    while !sums::Progress::read(&connection, fingerprint).unwrap().is_some_and(sums::Progress::is_complete) {
+        assert!(Instant::now() < deadline);
+        thread::sleep(Duration::from_millis(5));
+    }
+    store.close();
+    let rows: (i64, i64) = connection
+        .query_row("SELECT sum(responses), max(class) FROM sums", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    assert_eq!(rows, (40, 0));
+    assert_eq!(classes(&prices()), before, "of the other table from the claims");
+}
+
+#[test]
+fn retention_forgets_everything_of_what_it_forgets_and_gives_the_space_back() {
+    let mut world = World::new();
+    let now = crate::clock::wall();
+    // A project only the old file knows, 4,000 responses, a turn, an undated response; a recent file, deleted too.
+    let at = |days: i64, second: i64| now.plus_ms(-days * dashboard_core::time::DAY_MS + second * 1_000);
+    let response = |session: &str, id: i64, at: Option<Timestamp>| {
+        let at = at.map_or(String::new(), |at| format!(r#""timestamp":"{at}","#));
+        format!(
+            r#"{{"type":"assistant",{at}"sessionId":"{session}","cwd":"/secret/{session}","requestId":"r","message":{{"id":"{session}-{id}","model":"model-of-{session}","usage":{{"output_tokens":1}}}}}}"#
+        ) + "\n"
+    };
+    let mut old: String = (0..4_000).map(|id| response("old", id, Some(at(40, id)))).collect();
+    old += &response("old", 999, None);
+    old += &format!(
+        r#"{{"type":"user","sessionId":"old","timestamp":"{}","message":{{"content":"text"}}}}"#,
+        at(40, 5_000)
+    );
+    old += "\n";
+    let both = response("half", 1, Some(at(40, 0))) + &response("half", 2, Some(at(2, 0)));
+    world.do_step(&Step::Append(0, old.clone()));
+    world.do_step(&Step::Append(1, both));
+    // As old, but still there.
+    world.do_step(&Step::Append(3, response("present", 1, Some(at(40, 0)))));
+    world.do_step(&Step::Look);
+    world.do_step(&Step::Delete(0));
+    world.do_step(&Step::Delete(1));
+    world.do_step(&Step::Look);
+    world.dashboard.take().unwrap().stop();
+    let path = database(&world.home.path().join("data"));
+    let size = fs::metadata(&path).unwrap().len();
+
+    let kept = StoreOptions { retention_days: Some(30), ..options(world.home.path(), DashboardHealth::default()) };
+    let store = Store::open(kept).unwrap();
+    let connection = schema::open_to_read(&path).unwrap();
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while count("SELECT count(*) FROM names WHERE text LIKE '%old'") > 0
+        || connection.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0)).unwrap() > 0
+    {
+        assert!(Instant::now() < deadline, "while running");
+        thread::sleep(Duration::from_millis(5));
+    }
+    store.close();
+    assert_eq!(count("SELECT count(*) FROM files"), 2);
+    assert_eq!(count("SELECT count(*) FROM claims"), 2, "the recent one, and the one that is still there");
+    assert_eq!(count("SELECT sum(responses) FROM sums"), 2);
+    for table in ["turns", "limit_reports", "appearances"] {
+        assert_eq!(
+            count(&format!("SELECT count(*) FROM {table} WHERE file NOT IN (SELECT id FROM files)")),
+            0,
+            "{table}"
+        );
+    }
+    assert_eq!(count("SELECT count(*) FROM turns"), 0);
+    drop(connection);
+    let left = fs::read(&path).unwrap();
+    assert!(left.len() as u64 * 2 < size, "{} of {size} bytes", left.len());
+    let contains = |text: &[u8]| left.windows(text.len()).any(|window| window == text);
+    assert!(!contains(b"/secret/old") && contains(b"/secret/half"));
 }

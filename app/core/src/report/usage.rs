@@ -11,6 +11,17 @@ use crate::units::{TokenUsage, Tokens};
 /// so that no day begins within one.
 pub const QUARTER_MS: i64 = 15 * MINUTE_MS;
 
+/// A time more than this ahead of now is unknown: it counts, but in no day and no block, until it has come. A row must not
+/// have responses on both sides of it, see [`cuts`].
+pub const AHEAD_MS: i64 = 5 * MINUTE_MS;
+
+/// The instants that a row must not have responses on both sides of, for reports at `now`: of such a row, each response
+/// has to be a row of its own. To them come, for the audit, the times of the session's account
+/// ([`Accounts`](crate::drift::Accounts)).
+pub fn cuts(now: Timestamp, account: Option<Timestamp>) -> impl Iterator<Item = Timestamp> {
+    [now.plus_ms(AHEAD_MS)].into_iter().chain(account)
+}
+
 /// A span of time within which reports do not tell responses apart: the first instant of a quarter hour, or the rest of
 /// it. The first instant is apart because a five-hour block, which begins at an hour, ends after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +80,12 @@ impl<'a> UsageRow<'a> {
         }
     }
 
+    /// The row as of `now`: times further ahead than clocks differ are not known yet, see [`AHEAD_MS`].
+    pub(super) fn as_of(self, now: Timestamp) -> Self {
+        let is_known = self.span.is_none_or(|(_, last)| last.ms_since(now) <= AHEAD_MS);
+        if is_known { self } else { Self { span: None, ..self } }
+    }
+
     /// When they were, if that is known.
     pub fn slot(&self) -> Option<Slot> {
         self.span.map(|(first, _)| Slot::of(first))
@@ -78,4 +95,15 @@ impl<'a> UsageRow<'a> {
 /// The usage with no more tokens written for an hour than written at all, so that it can be summed.
 pub fn clamped(usage: TokenUsage) -> TokenUsage {
     TokenUsage { cache_creation_1h: usage.cache_creation_1h.min(usage.cache_creation), ..usage }
+}
+
+/// The span that includes both.
+pub(super) fn joined(
+    a: Option<(Timestamp, Timestamp)>,
+    b: Option<(Timestamp, Timestamp)>,
+) -> Option<(Timestamp, Timestamp)> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+        (a, b) => a.or(b),
+    }
 }

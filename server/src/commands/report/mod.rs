@@ -21,7 +21,7 @@ use dashboard_core::history::Response;
 use dashboard_core::ledger::Scope;
 use dashboard_core::price::PriceTable;
 use dashboard_core::record::Tool;
-use dashboard_core::report::{DaySpec, Filter, Report, ReportContext, ReportKind, Retention};
+use dashboard_core::report::{DaySpec, Filter, Report, ReportContext, ReportKind, Retention, UsageRow};
 use dashboard_core::time::{Timestamp, ZoneOffsets};
 
 use crate::cli::Cli;
@@ -239,5 +239,5 @@ pub fn report(question: Question<'_>, roots: &[Root], data_dir: Option<&Path>) -
         filter,
         retention: &retention,
     };
-    Report::new(kind, basis, responses.iter().map(Response::from))
+    Report::new(kind, basis, responses.iter().map(|record| UsageRow::of(&Response::from(record), prices)))
 }
