@@ -200,4 +200,10 @@ fn killed_at_any_moment_it_loses_nothing_and_counts_nothing_twice() {
         assert_eq!(after[figure], before[figure], "{figure}");
         assert_ne!(after[figure], on_disk[figure], "{figure}");
     }
+    // Even if nothing is left on the disk.
+    fs::remove_dir_all(home.path("claude/projects")).unwrap();
+    let gone = home.totals("data", &[]);
+    for figure in ["responses", "total", "cost_usd"] {
+        assert_eq!(gone[figure], before[figure], "{figure}");
+    }
 }

@@ -104,6 +104,12 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
 }
 
+/// Whether the store in `dir` has anything of these roots' files.
+pub fn holds(dir: &Path, roots: &[Root]) -> bool {
+    let database = database(dir);
+    database.is_file() && HistoryReader::open(&database, roots).is_ok_and(|reader| reader.has_anything().unwrap_or(false))
+}
+
 /// How a store is opened.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
