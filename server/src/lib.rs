@@ -12,6 +12,7 @@ pub mod http;
 pub mod hub;
 pub mod manager;
 pub mod observation;
+pub mod panics;
 pub mod platform;
 pub mod prices;
 pub mod source;

@@ -3,7 +3,7 @@
 //! The parts know each other only through the hub, the health reports and bounded channels; this is
 //! the one place that knows all of them.
 
-use crate::observation::Root;
+use crate::observation::{HistoryStore, Root};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -159,7 +159,9 @@ impl DashboardManager {
                 store = history.map(|history| history.open(&prices, &health)).transpose()?;
                 let config = TrackerConfig { mode: Mode::Live, zone, plan };
                 let trackers = Box::new(Trackers::new(config, prices));
-                parts.spawn(crate::source::run(roots, records, store.as_ref().map(Store::sender), health.clone()));
+                let sender = store.as_ref().map(|store| Box::new(store.sender()) as Box<dyn HistoryStore>);
+                let source = crate::source::run(roots, records, sender, health.clone());
+                parts.spawn(async move { drop(source.await) });
                 (Feed::Live { trackers, state: None }, Clock::Wall, Mode::Live)
             }
             Source::Simulation { scenario, seed, speed } => {

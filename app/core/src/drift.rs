@@ -9,45 +9,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::accounts::Accounts;
 use crate::ids::{ModelId, SessionId};
 use crate::price::PriceTable;
 use crate::record::ToolCost;
 use crate::report::UsageRow;
 use crate::time::Timestamp;
 use crate::units::{Cost, Money, TokenUsage};
-
-/// The newest account of each session, in whatever order accounts come.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Accounts(BTreeMap<SessionId, ToolCost>);
-
-impl Accounts {
-    /// Takes an account. They are cumulative: of two of the same time the larger is the newer.
-    pub fn take(&mut self, said: &ToolCost) {
-        fn weight(said: &ToolCost) -> impl Ord {
-            let models = said.models.iter().map(|it| (it.model.clone(), it.usage.total(), it.cost));
-            let tokens = said.models.iter().map(|it| it.usage.total()).sum::<crate::units::Tokens>();
-            (said.at, said.cost, tokens, models.collect::<Vec<_>>())
-        }
-        if self.0.get(&said.session).is_none_or(|known| weight(known) < weight(said)) {
-            self.0.insert(said.session.clone(), said.clone());
-        }
-    }
-
-    /// When the account of a session was made, if it has one with a time.
-    pub fn time_of(&self, session: &SessionId) -> Option<Timestamp> {
-        self.0.get(session).and_then(|said| said.at)
-    }
-
-    /// Takes over everything `other` knows.
-    pub fn merge(&mut self, other: Self) {
-        other.0.values().for_each(|said| self.take(said));
-    }
-
-    /// Begins to set our own figures beside them.
-    pub fn compare<'a>(&'a self, prices: &'a PriceTable) -> Comparison<'a> {
-        Comparison { accounts: self, prices, ours: BTreeMap::new() }
-    }
-}
 
 /// Our own figures of the sessions that have an account, while they are added up.
 #[derive(Debug)]
@@ -57,13 +25,17 @@ pub struct Comparison<'a> {
     ours: BTreeMap<(&'a SessionId, ModelId), (TokenUsage, Cost)>,
 }
 
-impl Comparison<'_> {
+impl<'a> Comparison<'a> {
+    /// Begins to set our own figures beside the tools' accounts.
+    pub fn new(accounts: &'a Accounts, prices: &'a PriceTable) -> Self {
+        Self { accounts, prices, ours: BTreeMap::new() }
+    }
+
     /// Counts responses, if they are part of what an account is about. A row must not have responses before and after the
     /// account's time.
     pub fn add(&mut self, row: &UsageRow<'_>) {
-        let Some((session, account)) = self.accounts.0.get_key_value(row.session) else { return };
-        let is_later = row.span.zip(account.at).is_some_and(|((_, last), at)| last > at);
-        if is_later {
+        let Some((session, account)) = self.accounts.get(row.session) else { return };
+        if row.span.zip(account.at).is_some_and(|((_, last), at)| last > at) {
             return;
         }
         let (usage, cost) = self.ours.entry((session, row.model.clone())).or_default();
@@ -73,7 +45,7 @@ impl Comparison<'_> {
 
     /// The comparison of all sessions that have an account, the largest difference in cost first.
     pub fn finish(self) -> Drift {
-        let mut sessions: Vec<SessionDrift> = self.accounts.0.values().map(|said| self.session(said)).collect();
+        let mut sessions: Vec<SessionDrift> = self.accounts.iter().map(|said| self.session(said)).collect();
         let difference = |session: &SessionDrift| session.beside.difference.cost_usd.map_or(0.0, f64::abs);
         sessions.sort_by(|a, b| difference(b).total_cmp(&difference(a)).then_with(|| a.session.cmp(&b.session)));
         // In picodollars, so that the sum does not depend on the order.
@@ -282,7 +254,7 @@ mod tests {
     /// Responses: session, model, time, usage.
     fn compare(accounts: &Accounts, responses: &[(&str, &str, i64, TokenUsage)]) -> Drift {
         let prices = PriceTable::embedded();
-        let mut comparison = accounts.compare(&prices);
+        let mut comparison = Comparison::new(accounts, &prices);
         for &(session, model, at, usage) in responses {
             let at = (at > 0).then(|| Timestamp::from_unix_ms(at));
             let (session, model) = (session.into(), model.into());

@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
-    AgentTokens, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, HealthError, HealthStatus,
-    IngestUpdate, LimitUpdate, MinuteTokens, QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens,
-    SessionUpdate,
+    AgentTokens, AgentsRest, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, HealthError,
+    HealthStatus, IngestUpdate, LimitUpdate, MinuteTokens, QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase,
+    SessionTokens, SessionUpdate,
 };
 use crate::format;
 use crate::ids::{AgentId, ModelId, SessionId};
@@ -33,6 +33,8 @@ pub use derived::{
 pub const MAX_SESSIONS: usize = 200;
 /// Most lines of the event log kept.
 pub const MAX_LOG: usize = 500;
+/// Subagents of a session shown one by one, by use; the others are summed.
+pub const AGENTS_REPORTED: usize = 50;
 /// Minutes of per-session token history kept.
 pub const MINUTES_KEPT: i64 = 300;
 /// Most points of a session's context curve; beyond, every other one goes.
@@ -139,8 +141,11 @@ pub struct Session {
     pub responses: u64,
     /// Tokens by minute over the last [`MINUTES_KEPT`] minutes, oldest first; empty minutes are absent.
     pub minutes: Vec<MinuteTokens>,
-    /// Its subagents.
+    /// Its subagents: the first [`AGENTS_REPORTED`] by use.
     pub agents: BTreeMap<AgentId, AgentTokens>,
+    /// Its other subagents together, where there are more than [`AGENTS_REPORTED`].
+    #[serde(default)]
+    pub agents_rest: AgentsRest,
     /// Its context window, once known.
     pub context: Option<ContextWindow>,
     /// Kind of its last failed request.
@@ -211,6 +216,10 @@ impl DashboardState {
                 let session = self.session(&start.id, start.start_time);
                 session.project.clone_from(&start.project);
                 session.started_at = start.start_time;
+                // All that is known of it follows.
+                session.minutes.clear();
+                session.agents.clear();
+                session.context = None;
                 if session.phase == SessionPhase::Ended {
                     session.phase = SessionPhase::Idle;
                 }
@@ -218,16 +227,12 @@ impl DashboardState {
             }
             Event::SessionUpdate(update) => self.session(&update.id, update.last_activity).update(update),
             Event::SessionTokens(tokens) => self.session(&tokens.id, tokens.last_activity).tokens(tokens, timestamp),
-            Event::SessionError(error) => {
-                if let Some(session) = self.sessions.get_mut(&error.id) {
-                    session.last_error = Some(error.error);
-                }
-            }
             Event::SessionComplete(complete) => {
                 if let Some(session) = self.sessions.get_mut(&complete.id) {
                     session.phase = SessionPhase::Ended;
                 }
             }
+            Event::SessionRemove(remove) => drop(self.sessions.remove(&remove.id)),
             Event::QuotaUpdate(update) => {
                 let window = match update.window {
                     LimitWindow::FiveHour => &mut self.five_hour,
@@ -244,8 +249,8 @@ impl DashboardState {
             Event::IngestUpdate(update) => self.ingest.clone_from(update),
             Event::HealthCheck(check) => self.health.clone_from(check),
             Event::HealthError(error) => self.last_failure = Some(error.clone()),
-            // Alerts are derived from the levels; the event is for the log and for notifications.
-            Event::QuotaWarning(_) | Event::ContextWarning(_) => {}
+            // For the log and for notifications: alerts are derived from the levels, the last error is in the update.
+            Event::QuotaWarning(_) | Event::ContextWarning(_) | Event::SessionError(_) => {}
         }
     }
 
@@ -265,6 +270,7 @@ impl DashboardState {
             responses: 0,
             minutes: Vec::new(),
             agents: BTreeMap::new(),
+            agents_rest: AgentsRest::default(),
             context: None,
             last_error: None,
         })
@@ -300,7 +306,8 @@ impl DashboardState {
         }
         let first_shown = update.today - chrono::Days::new(DAYS_SHOWN as u64 - 1);
         let oldest = month_start(update.today).min(first_shown);
-        self.days.retain(|day| day.day >= oldest);
+        // A day of which everything was withdrawn is as one without use.
+        self.days.retain(|day| day.day >= oldest && day.responses > 0);
     }
 
     /// How an event reads in the log; `None` for those that only accompany others.
@@ -326,6 +333,7 @@ impl DashboardState {
                 let change = format!("+{} · out {}", format::exact(all.0), format::exact(output.0));
                 (project(&tokens.id), change)
             }
+            Event::SessionRemove(remove) => (project(&remove.id), "withdrawn: its file was rewritten".to_owned()),
             Event::SessionError(error) => {
                 level = Level::Warning;
                 (project(&error.id), format::api_error(error.error).to_owned())
@@ -403,14 +411,16 @@ impl Session {
         self.branch.clone_from(&update.branch);
         self.model.clone_from(&update.model);
         self.phase = update.phase;
-        self.last_activity = self.last_activity.max(update.last_activity);
+        self.started_at = update.started_at;
+        self.last_activity = update.last_activity;
+        self.last_error = update.last_error;
     }
 
     fn tokens(&mut self, tokens: &SessionTokens, now: Timestamp) {
         self.usage = tokens.usage;
         self.cost = tokens.cost;
         self.responses = tokens.responses;
-        self.last_activity = self.last_activity.max(tokens.last_activity);
+        self.last_activity = tokens.last_activity;
         for changed in &tokens.minutes {
             match self.minutes.binary_search_by_key(&changed.minute, |m| m.minute) {
                 Ok(at) if changed.total() == Tokens::ZERO => drop(self.minutes.remove(at)),
@@ -424,6 +434,10 @@ impl Session {
         for agent in &tokens.agents {
             self.agents.insert(agent.id.clone(), agent.clone());
         }
+        for id in &tokens.agents_removed {
+            self.agents.remove(id);
+        }
+        self.agents_rest = tokens.agents_rest;
     }
 
     fn context(&mut self, update: &ContextUpdate) {
@@ -437,7 +451,9 @@ impl Session {
             let compaction = now.compaction.is_some();
             push_context_point(&mut points, ContextPoint { at: now.as_of, used: now.used, compaction });
         }
-        self.context = Some(ContextWindow { now, points });
+        // Everything said of it may have been withdrawn.
+        let is_known = now.used.is_some() || now.model.is_some() || !points.is_empty();
+        self.context = is_known.then_some(ContextWindow { now, points });
     }
 }
 

@@ -3,7 +3,8 @@
 //! Claude Code deletes a transcript some days after its last change; `cleanupPeriodDays` in its settings says how
 //! many. Only that key is read.
 
-use crate::observation::{self, Root, TranscriptFile};
+use crate::observation::Root;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -25,16 +26,16 @@ struct Settings {
 
 /// The ages of the transcripts below `roots`. What cannot be looked at is left out.
 pub fn of(roots: &[Root]) -> Retention {
+    let roots: Vec<Root> = roots.iter().filter(|root| root.tool == Tool::ClaudeCode).cloned().collect();
+    let keep_days: BTreeMap<&Path, u32> = roots.iter().map(|root| (&*root.dir, keep_days(&root.dir))).collect();
     let mut transcripts = Vec::new();
-    for root in roots.iter().filter(|root| root.tool == Tool::ClaudeCode) {
-        let keep_days = keep_days(&root.dir);
-        for found in files::transcripts(root, &mut Vec::new()) {
-            let modified = fs::metadata(&found.path).and_then(|metadata| metadata.modified()).ok();
-            let since_epoch = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-            if let Some(ms) = since_epoch.and_then(|span| i64::try_from(span.as_millis()).ok()) {
-                let changed_at = Timestamp::from_unix_ms(ms);
-                transcripts.push(TranscriptAge { name: found.name, changed_at, keep_days });
-            }
+    for found in files::all(&roots, &mut Vec::new()) {
+        let modified = fs::metadata(&found.path).and_then(|metadata| metadata.modified()).ok();
+        let since_epoch = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        if let Some(ms) = since_epoch.and_then(|span| i64::try_from(span.as_millis()).ok()) {
+            let changed_at = Timestamp::from_unix_ms(ms);
+            let keep_days = keep_days.get(&*found.root).copied().unwrap_or(DEFAULT_KEEP_DAYS);
+            transcripts.push(TranscriptAge { name: found.name, changed_at, keep_days });
         }
     }
     Retention { transcripts }
@@ -43,17 +44,16 @@ pub fn of(roots: &[Root]) -> Retention {
 /// What below `roots` cannot be read at this moment.
 pub fn unreadable(roots: &[Root]) -> Vec<Unreadable> {
     let mut unreadable = Vec::new();
-    let found: Vec<TranscriptFile> = roots.iter().flat_map(|root| files::transcripts(root, &mut unreadable)).collect();
-    for found in found {
+    for found in files::all(roots, &mut unreadable) {
         match fs::File::open(&found.path) {
             Ok(_) => {}
             // Deleted since we found it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => unreadable.push(observation::Unreadable::new(&found.path, &error)),
+            Err(error) => unreadable.push(files::unreadable(&found.path, &error)),
         }
     }
     unreadable.sort();
-    unreadable.iter().map(Into::into).collect()
+    unreadable
 }
 
 /// What the settings in a configuration directory say, or the tool's default.

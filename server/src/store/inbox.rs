@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::{ReadFailure, RepeatRequests};
-use crate::observation::{SourceMessage, TranscriptFile};
+use super::ReadFailure;
+use crate::observation::{RepeatRequests, SourceMessage, TranscriptFile};
 
 /// Messages that wait for the writer.
 pub(super) const MAX_MESSAGES: usize = 4_096;
@@ -109,39 +109,32 @@ impl Inbox {
         self.weight.fetch_sub(weight, Ordering::Relaxed);
     }
 
-    /// Queues a message about a file, or drops it if there is no room.
-    pub(super) fn offer(&self, queue: &SyncSender<WriterMessage>, number: u64, message: &SourceMessage) {
+    /// Queues a message about a file, or drops it if there is no room. Messages of a repetition have number 0.
+    pub(super) fn offer(&self, queue: &SyncSender<WriterMessage>, number: u64, message: SourceMessage) {
         let (SourceMessage::Read { file, .. } | SourceMessage::Retract { file } | SourceMessage::Archive { file }) =
-            message
+            &message
         else {
             return;
         };
+        let file = &Arc::clone(file);
         // Held while pushing, so that messages of a file are dropped from one on, not between others.
         let mut shared = self.shared();
-        let begins_anew = matches!(message, SourceMessage::Retract { .. } | SourceMessage::Archive { .. });
+        let begins_anew = begins_anew(&message);
         let lags = shared.dropped.contains_key(file) && !begins_anew;
-        let queued = !lags
-            && !matches!(self.push(queue, WriterMessage::Source { number, message: message.clone() }), Pushed::Full);
+        let queued = !lags && !matches!(self.push(queue, WriterMessage::Source { number, message }), Pushed::Full);
         if queued {
-            // What was dropped before no longer counts.
-            shared.dropped.remove(file);
+            // What was dropped before no longer counts; a repetition includes it.
+            if let Some(newest) = shared.dropped.remove(file).filter(|_| number == 0) {
+                shared.repeating.insert(Arc::clone(file), newest);
+            }
         } else {
-            if shared.dropped.insert(Arc::clone(file), number).is_none() {
+            let newest = shared.repeating.remove(file).unwrap_or(0).max(number);
+            let before = shared.dropped.get(file).copied();
+            if shared.dropped.insert(Arc::clone(file), newest.max(before.unwrap_or(0))).is_none() {
                 tracing::debug!(file = %file.name, "came faster than it can be written; it will be read again");
             }
             shared.wanted.files.insert(Arc::clone(file));
         }
-    }
-
-    /// Queues a message of a repetition as soon as there is room.
-    pub(super) fn repeat(&self, queue: &SyncSender<WriterMessage>, message: SourceMessage) {
-        if let SourceMessage::Retract { file } = &message {
-            let mut shared = self.shared();
-            if let Some(number) = shared.dropped.remove(file) {
-                shared.repeating.insert(Arc::clone(file), number);
-            }
-        }
-        self.wait(queue, || WriterMessage::Source { number: 0, message: message.clone() });
     }
 
     /// A repetition has come to its end.
@@ -155,6 +148,11 @@ impl Inbox {
         while let Pushed::Full = self.push(queue, message()) {
             thread::sleep(ROOM);
         }
+    }
+
+    /// Whether there is so little room that what can wait should.
+    pub(super) fn is_busy(&self) -> bool {
+        self.weight.load(Ordering::Relaxed) > MAX_RECORDS / 2
     }
 
     /// Asks for files to be repeated.
@@ -190,4 +188,12 @@ impl Inbox {
     pub(super) fn dropped_files(&self) -> usize {
         self.shared().dropped.len()
     }
+}
+
+/// Whether nothing that was said of the file before matters any more.
+pub(super) fn begins_anew(message: &SourceMessage) -> bool {
+    matches!(
+        message,
+        SourceMessage::Read { replaces: true, .. } | SourceMessage::Retract { .. } | SourceMessage::Archive { .. }
+    )
 }

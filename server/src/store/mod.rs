@@ -25,7 +25,7 @@ mod tests;
 mod unseen;
 mod writer;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,31 +33,17 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use dashboard_core::price::PriceTable;
-use dashboard_core::record::{Record, Rejection};
 
 use self::inbox::{Inbox, WriterMessage};
 use crate::health::DashboardHealth;
-use crate::observation::{FileState, RecordSink, Root, SinkClosed, SourceMessage, TranscriptFile};
+use crate::observation::{
+    Recall, RecordSink, RepeatQueue, RepeatRequests, Root, SinkClosed, SourceMessage, StoredFile, TranscriptFile,
+};
 
 pub use directory::{database, usual_dir};
 pub use queries::{HistoryReader, ReadError, UnreadableRows};
 pub use repair::{Repair, repair};
 pub use session::session_records;
-
-/// A file as the store knows it.
-#[derive(Debug)]
-pub struct StoredFile {
-    /// The file.
-    pub found: TranscriptFile,
-    /// Where reading goes on.
-    pub state: FileState,
-    /// Whether it was deleted.
-    pub archived: bool,
-    /// What it said.
-    pub records: Vec<Record>,
-    /// Its refused lines.
-    pub rejections: Vec<Rejection>,
-}
 
 /// Why there is no store.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +93,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 /// Whether the store in `dir` has anything of these roots' files.
 pub fn holds(dir: &Path, roots: &[Root]) -> bool {
     let database = database(dir);
-    database.is_file() && HistoryReader::open(&database, roots).is_ok_and(|reader| reader.has_anything().unwrap_or(false))
+    database.is_file()
+        && HistoryReader::open(&database, roots).is_ok_and(|reader| reader.has_anything().unwrap_or(false))
 }
 
 /// How a store is opened.
@@ -173,24 +160,15 @@ impl Store {
     }
 }
 
-/// Takes what is read, in order. Clones share the queue.
+/// Takes what is read, in order, and never makes a reader wait: what does not fit is asked for again. Clones share the
+/// queue.
 ///
-/// As a [`RecordSink`] it takes repetitions, and waits for room.
+/// Messages that come without a number, as a [`RecordSink`], are not acknowledged; repetitions are such.
 #[derive(Clone, Debug)]
 pub struct StoreSender {
     queue: SyncSender<WriterMessage>,
     inbox: Arc<Inbox>,
     database: Arc<Path>,
-}
-
-/// What the store missed and asks for. After each file, [`StoreSender::repeated`] is called, and after everything,
-/// [`StoreSender::everything_repeated`].
-#[derive(Debug, Default)]
-pub struct RepeatRequests {
-    /// These files are to be repeated from the beginning.
-    pub files: BTreeSet<Arc<TranscriptFile>>,
-    /// All files there are.
-    pub everything: bool,
 }
 
 /// Why something could not be read from the database.
@@ -210,8 +188,8 @@ enum ReadFailure {
 }
 
 impl StoreSender {
-    /// Takes a copy of a message of the source, with its number. Never waits: what does not fit is asked for again.
-    pub fn send(&self, number: u64, message: &SourceMessage) {
+    /// Takes a message of the source, with its number.
+    pub fn send(&self, number: u64, message: SourceMessage) {
         match message {
             SourceMessage::HistoryRead => self.inbox.wait(&self.queue, || WriterMessage::HistoryRead),
             message => self.inbox.offer(&self.queue, number, message),
@@ -246,27 +224,40 @@ impl StoreSender {
         self.inbox.wait(&self.queue, || WriterMessage::ReadFailed(failure.clone()));
         Ok(())
     }
+}
 
-    /// The files of which the store missed something; they are to be repeated from the beginning.
-    pub fn take_wanted(&self) -> RepeatRequests {
+impl Recall for StoreSender {
+    fn recall(
+        &self,
+        roots: &[Root],
+        take: &mut dyn FnMut(StoredFile) -> Result<(), SinkClosed>,
+    ) -> Result<(), SinkClosed> {
+        self.load(roots, take)
+    }
+}
+
+impl RepeatQueue for StoreSender {
+    fn take_repeats(&self) -> RepeatRequests {
         self.inbox.take_wanted()
     }
 
-    /// A file that was asked for has been repeated, or has gone.
-    pub fn repeated(&self, file: &Arc<TranscriptFile>) {
+    fn repeated(&self, file: &Arc<TranscriptFile>) {
         self.inbox.repeated(&self.queue, file);
     }
 
-    /// All files there are have been repeated, because everything was asked for.
-    pub fn everything_repeated(&self) {
+    fn everything_repeated(&self) {
         self.inbox.wait(&self.queue, || WriterMessage::EverythingRepeated);
     }
 }
 
 impl RecordSink for StoreSender {
     fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
-        self.inbox.repeat(&self.queue, message);
+        Self::send(self, 0, message);
         Ok(())
+    }
+
+    fn is_busy(&self) -> bool {
+        self.inbox.is_busy()
     }
 
     fn wants_activity(&self) -> bool {

@@ -22,9 +22,9 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use rustc_hash::FxHashMap;
 
 use super::codes::Code;
+use super::schema;
 use super::sums::{self, ClaimRow, Figures, FileFacts, Key, Progress, halves};
-use super::{StoredFile, schema};
-use crate::observation::{FileState, Root, SinkClosed, TranscriptFile};
+use crate::observation::{FileState, Root, SinkClosed, StoredFile, TranscriptFile};
 
 /// Why the store cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -182,8 +182,11 @@ impl Engine {
     fn take(&self, message: SourceMessage) {
         let mut ledger = self.0.lock().unwrap();
         match message {
-            SourceMessage::Read { file, records, rejections, state } => {
+            SourceMessage::Read { file, records, rejections, state, replaces } => {
                 let file = ledger.file(file.tool, &file.key);
+                if replaces {
+                    ledger.retract(file, &mut |_| {});
+                }
                 for record in records {
                     match record {
                         Record::Usage(usage) => ledger.claim(file, &usage, &mut |_| {}),
@@ -226,7 +229,7 @@ impl RecordSink for Recipients {
         {
             sent.1.insert(Arc::clone(file), number);
         }
-        self.1.send(number, &message);
+        self.1.send(number, message.clone());
         self.0.take(message);
         Ok(())
     }
@@ -255,11 +258,12 @@ impl Dashboard {
         let engine = Engine::default();
         let sent = Sent::default();
         let out = Recipients(engine.clone(), store.sender(), Arc::clone(&sent));
-        let mut transcripts = Transcripts::new(roots.to_vec(), Box::new(out));
+        let mut transcripts = Transcripts::new(&roots, Box::new(out));
         let loaded = store.sender().load(&roots, |StoredFile { found, state, archived, records, rejections }| {
             let file = Arc::new(found);
             transcripts.resume(Arc::clone(&file), state.clone(), archived);
-            engine.take(SourceMessage::Read { file: Arc::clone(&file), records, rejections, state: Box::new(state) });
+            let (read, state) = (Arc::clone(&file), Box::new(state));
+            engine.take(SourceMessage::Read { file: read, records, rejections, state, replaces: false });
             if archived {
                 engine.take(SourceMessage::Archive { file });
             }
@@ -285,7 +289,7 @@ impl Dashboard {
     /// Repeats what the store asks for.
     fn repeat(&mut self) {
         let sender = self.store.sender();
-        let RepeatRequests { mut files, everything } = sender.take_wanted();
+        let RepeatRequests { mut files, everything } = sender.take_repeats();
         if everything {
             files.extend(self.transcripts.files());
         }
@@ -483,7 +487,7 @@ impl World {
 
     fn look(&mut self) {
         let dashboard = self.dashboard.as_mut().unwrap();
-        dashboard.transcripts.look_at_everything().unwrap();
+        dashboard.transcripts.rescan().unwrap();
         for name in NAMES {
             match fs::read(path_of(self.home.path(), name)) {
                 Ok(bytes) => {
@@ -842,7 +846,7 @@ fn a_data_directory_that_cannot_be_opened_is_tried_again() {
     let health = DashboardHealth::default();
     world.dashboard = Some(Dashboard::with(world.home.path(), health.clone()));
     world.do_step(&Step::Append(0, line(1, 5, false) + "\n"));
-    world.dashboard.as_mut().unwrap().transcripts.look_at_everything().unwrap();
+    world.dashboard.as_mut().unwrap().transcripts.rescan().unwrap();
     let message = becomes(&health, HealthStatus::Degraded, "history is not being kept");
     assert!(message.contains("--data-dir") && message.contains("data"), "{message}");
     assert_eq!(world.dashboard.as_ref().unwrap().engine.figures(Scope::All).responses, 1, "the figures go on");

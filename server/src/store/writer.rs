@@ -17,7 +17,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::directory::{self, Lock};
-use super::inbox::{Inbox, WriterMessage};
+use super::inbox::{self, Inbox, WriterMessage};
 use super::lifecycle::{Attempt, LaggingFiles, Lifecycle};
 use super::retention::Retention;
 use super::rows::{Caches, Rows};
@@ -375,19 +375,19 @@ impl Writer {
         for (number, message) in batch {
             let Some(file) = file_of(message) else { continue };
             if !self.lifecycle.accepts(file) && !repeated.contains(&file) {
-                match message {
-                    SourceMessage::Retract { .. } => repeated.push(file),
-                    // What is there of a file that has gone is all that will be: it stays as it is.
-                    SourceMessage::Archive { .. } => repeated.push(file),
-                    _ => {
-                        // Something new of a file whose beginning is missing.
-                        skipped.push((*number, message));
-                        continue;
-                    }
+                // An archived file stays as it is: there is nothing to repeat it from.
+                if !inbox::begins_anew(message) {
+                    // Something new of a file whose beginning is missing.
+                    skipped.push((*number, message));
+                    continue;
                 }
+                repeated.push(file);
             }
             match message {
-                SourceMessage::Read { file, records, rejections, state } => {
+                SourceMessage::Read { file, records, rejections, state, replaces } => {
+                    if *replaces {
+                        rows.retract(file)?;
+                    }
                     rows.read(file, records, rejections, state)?;
                 }
                 SourceMessage::Retract { file } => rows.retract(file)?,

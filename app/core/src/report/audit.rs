@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
 use super::{Filter, ReportContext, ReportKind, Sum, UsageRow};
-use crate::drift::Drift;
+use crate::drift::{Comparison, Drift};
 use crate::history::Unreadable;
 use crate::ids::ModelId;
 use crate::record::Rejection;
@@ -183,7 +183,7 @@ impl Expiring {
 
 pub(super) fn audit<'a>(basis: ReportContext<'_>, rows: impl Iterator<Item = UsageRow<'a>>) -> Audit {
     let mut models: HashMap<&ModelId, Sum> = HashMap::new();
-    let mut comparison = basis.sessions.accounts.compare(basis.prices);
+    let mut comparison = Comparison::new(&basis.sessions.accounts, basis.prices);
     let mut ahead = 0;
     let rows = rows.inspect(|row| {
         comparison.add(row);

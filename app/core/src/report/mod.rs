@@ -37,7 +37,7 @@ pub use groups::{ModelRow, ProjectRow, SessionRow};
 pub use periods::PeriodRow;
 pub use table::Table;
 pub use totals::{ToolTotals, Totals};
-pub use usage::{AHEAD_MS, QUARTER_MS, Slot, UsageRow, clamped, cuts};
+pub use usage::{QUARTER_MS, Slot, UsageRow, clamped, cuts};
 
 use crate::history::{Ingest, Sessions};
 use crate::price::PriceTable;

@@ -4,22 +4,18 @@ use crate::history::Response;
 use crate::ids::{AgentId, ModelId, SessionId};
 use crate::price::{PriceTable, PromptClass};
 use crate::record::Tool;
-use crate::time::{MINUTE_MS, Timestamp};
+use crate::time::{FUTURE_TOLERANCE_MS, MINUTE_MS, Timestamp};
 use crate::units::{TokenUsage, Tokens};
 
 /// Length of the spans of time that responses are summed over. All time zones in use are whole quarter hours from UTC,
 /// so that no day begins within one.
 pub const QUARTER_MS: i64 = 15 * MINUTE_MS;
 
-/// A time more than this ahead of now is unknown: it counts, but in no day and no block, until it has come. A row must not
-/// have responses on both sides of it, see [`cuts`].
-pub const AHEAD_MS: i64 = 5 * MINUTE_MS;
-
 /// The instants that a row must not have responses on both sides of, for reports at `now`: of such a row, each response
 /// has to be a row of its own. To them come, for the audit, the times of the session's account
-/// ([`Accounts`](crate::drift::Accounts)).
+/// ([`Accounts`](crate::accounts::Accounts)).
 pub fn cuts(now: Timestamp, account: Option<Timestamp>) -> impl Iterator<Item = Timestamp> {
-    [now.plus_ms(AHEAD_MS)].into_iter().chain(account)
+    [now.plus_ms(FUTURE_TOLERANCE_MS)].into_iter().chain(account)
 }
 
 /// A span of time within which reports do not tell responses apart: the first instant of a quarter hour, or the rest of
@@ -80,9 +76,9 @@ impl<'a> UsageRow<'a> {
         }
     }
 
-    /// The row as of `now`: times further ahead than clocks differ are not known yet, see [`AHEAD_MS`].
+    /// The row as of `now`: times further ahead than clocks differ are not known yet. They count, but in no day and no block.
     pub(super) fn as_of(self, now: Timestamp) -> Self {
-        let is_known = self.span.is_none_or(|(_, last)| last.ms_since(now) <= AHEAD_MS);
+        let is_known = self.span.is_none_or(|(_, last)| last.known_at(now).is_some());
         if is_known { self } else { Self { span: None, ..self } }
     }
 

@@ -534,10 +534,12 @@ pub fn agent_meta(path: &str, text: &[u8]) -> Option<AgentMeta> {
     })
 }
 
-/// Reads `sessions/<pid>.json`; `is_alive` tells of a process id whether its process lives.
-pub fn presence(text: &[u8], is_alive: impl FnOnce(u32) -> bool) -> Option<Presence> {
+/// Reads `sessions/<pid>.json`; `is_alive` tells whether the process of this id lives and is not a later one than that
+/// which wrote this as its start.
+pub fn presence(text: &[u8], is_alive: impl FnOnce(u32, Option<Timestamp>) -> bool) -> Option<Presence> {
     const NAMES: [&str; 7] = ["pid", "sessionId", "status", "cwd", "version", "startedAt", "updatedAt"];
     let [pid, session, status, cwd, version, started, updated] = json::document(text)?.fields(&NAMES);
+    let started_at = epoch_ms(started);
     Some(Presence {
         session: SessionId::new(&*session.id()?),
         status: match status.text().as_deref() {
@@ -545,10 +547,10 @@ pub fn presence(text: &[u8], is_alive: impl FnOnce(u32) -> bool) -> Option<Prese
             Some("waiting") => PresenceStatus::Waiting,
             _ => PresenceStatus::Idle,
         },
-        alive: matches!(pid.count(), Count::Is(pid) if u32::try_from(pid).is_ok_and(is_alive)),
+        alive: matches!(pid.count(), Count::Is(pid) if u32::try_from(pid).is_ok_and(|pid| is_alive(pid, started_at))),
         cwd: cwd.id().map(Cow::into_owned),
         version: version.id().map(Cow::into_owned),
-        started_at: epoch_ms(started),
+        started_at,
         updated_at: epoch_ms(updated),
     })
 }
@@ -946,9 +948,12 @@ mod tests {
             started_at: Some(Timestamp::from_unix_ms(1_789_398_970_793)),
             updated_at: Some(Timestamp::from_unix_ms(1_789_398_977_680)),
         };
-        assert_eq!(presence(text, |pid| pid == 4_033_805), Some(expected));
-        assert_eq!(presence(br#"{"sessionId":"s1","pid":-1}"#, |_| true).map(|found| found.alive), Some(false));
-        assert_eq!(presence(br#"{"pid":1}"#, |_| true), None);
-        assert_eq!(presence(b"", |_| true), None);
+        assert_eq!(
+            presence(text, |pid, started_at| pid == 4_033_805 && started_at == expected.started_at),
+            Some(expected)
+        );
+        assert_eq!(presence(br#"{"sessionId":"s1","pid":-1}"#, |_, _| true).map(|found| found.alive), Some(false));
+        assert_eq!(presence(br#"{"pid":1}"#, |_, _| true), None);
+        assert_eq!(presence(b"", |_, _| true), None);
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use dashboard_core::record::{Presence, Record, Tool};
 use dashboard_core::transcript::claude;
 
-use super::Adapter;
-use crate::source::roots::Environment;
+use super::{Adapter, IsAlive};
+use crate::source::environment::Environment;
 
 /// See the [module's description](self).
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Adapter for ClaudeCode {
         Some("sessions")
     }
 
-    fn presence(&self, text: &[u8], is_alive: fn(u32) -> bool) -> Option<Presence> {
+    fn presence(&self, text: &[u8], is_alive: IsAlive) -> Option<Presence> {
         claude::presence(text, is_alive)
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use dashboard_core::record::Tool;
 
 use super::Adapter;
-use crate::source::roots::Environment;
+use crate::source::environment::Environment;
 
 /// See the [module's description](self).
 #[derive(Debug)]

@@ -9,8 +9,12 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use dashboard_core::record::{Presence, Record, Tool};
+use dashboard_core::time::Timestamp;
 
-use super::roots::Environment;
+use super::environment::Environment;
+
+/// Whether the process of this id lives, and may be the one that wrote this time as its start.
+pub type IsAlive = fn(u32, Option<Timestamp>) -> bool;
 
 /// What has to be known of a tool to find and follow its files. It keeps them below one directory, a root.
 pub trait Adapter: Debug + Sync {
@@ -31,8 +35,8 @@ pub trait Adapter: Debug + Sync {
         None
     }
 
-    /// What such a file says; `is_alive` tells of a process id whether its process lives.
-    fn presence(&self, _text: &[u8], _is_alive: fn(u32) -> bool) -> Option<Presence> {
+    /// What such a file says; `is_alive` tells whether the process that wrote it lives.
+    fn presence(&self, _text: &[u8], _is_alive: IsAlive) -> Option<Presence> {
         None
     }
 
