@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use dashboard_core::ids::{MessageId, RequestId};
 use dashboard_core::record::{FileCounts, Lineage, Tool};
+use dashboard_core::time::Timestamp;
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
@@ -137,7 +138,7 @@ fn insert_file(connection: &Connection, root: &str, name: &str, file: &OldFile) 
     let session = lineage.map(|lineage| text(lineage.session.as_str())).transpose()?;
     let parent = lineage.and_then(|lineage| lineage.parent.as_ref());
     let parent = parent.map(|parent| text(parent.as_str())).transpose()?;
-    let started_at = lineage.and_then(|Lineage { started_at, .. }| started_at.map(|at| at.unix_ms()));
+    let started_at = lineage.and_then(|Lineage { started_at, .. }| started_at.map(Timestamp::unix_ms));
     let FileCounts {
         bytes,
         lines,
