@@ -124,7 +124,7 @@ mod tests {
 
     use super::*;
     use crate::alert::{Alert, Condition};
-    use crate::event::{IngestUpdate, Seq};
+    use crate::event::{HealthError, IngestUpdate, Seq};
     use crate::level::Level;
     use crate::price::PriceTable;
     use crate::simulator::{Scenario, Simulation};
@@ -185,7 +185,7 @@ mod tests {
             (r#"{"type":"x","data":1,"timestamp":"2026-09-20T12:00:00Z"}"#, "seq"),
             (r#"{"seq":1,"data":1,"type":"x","timestamp":"2026-09-20T12:00:00Z"}"#, "before"),
             (r#"{"seq":1,"type":"x","timestamp":"2026-09-20T12:00:00Z"}"#, "data"),
-            (r#"{"seq":1,"type":"health:error","data":1,"timestamp":"2026-09-20T12:00:00Z"}"#, "integer"),
+            (r#"{"seq":1,"type":"health:error","data":1,"timestamp":"2026-09-20T12:00:00Z"}"#, "Alert"),
         ] {
             let error = serde_json::from_str::<SequencedEvent>(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
