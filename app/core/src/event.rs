@@ -5,6 +5,8 @@
 //! knowing what was before. Names and envelope (`type`, `data`, `timestamp`) are the product's
 //! contract (docs/PROTOCOL.md); `seq` numbers events within an epoch.
 
+mod wire;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -12,9 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::alert::Alert;
 use crate::ids::{AgentId, ModelId, SessionId};
 use crate::level::Level;
-use crate::record::{ApiErrorKind, CompactionTrigger, LimitKey, Rejection, Tool};
+use crate::record::{ApiErrorKind, CompactionTrigger, LimitKey, ReadProgress, Rejection, Tool};
 use crate::time::{Day, Minute, Timestamp};
 use crate::units::{Cost, TokenUsage, Tokens};
+
+pub use wire::UnknownEvent;
 
 /// Number of an event within its epoch; the first event is 1, and a state without events is at 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -30,7 +34,7 @@ impl Seq {
 }
 
 /// An event with its number and time, as it goes over the wire.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SequencedEvent {
     /// Its number.
     pub seq: Seq,
@@ -41,8 +45,8 @@ pub struct SequencedEvent {
     pub timestamp: Timestamp,
 }
 
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What happened. A new type also belongs into the list in `event/wire.rs`, which reads it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", content = "data")]
 pub enum Event {
     /// A session became active (or a finished one was reopened).
@@ -60,6 +64,9 @@ pub enum Event {
     /// A session ended.
     #[serde(rename = "session:complete")]
     SessionComplete(SessionComplete),
+    /// Everything that was said of a session was withdrawn: its file was truncated or rewritten.
+    #[serde(rename = "session:remove")]
+    SessionRemove(SessionRemove),
     /// The figures of a limit changed.
     #[serde(rename = "quota:update")]
     QuotaUpdate(QuotaUpdate),
@@ -84,6 +91,9 @@ pub enum Event {
     /// A part does not work as it should, for the first time since it last did.
     #[serde(rename = "health:error")]
     HealthError(Alert),
+    /// Something a newer server says. Made by reading only: it is counted and shown, changes nothing, and is never sent.
+    #[serde(skip)]
+    Unknown(UnknownEvent),
 }
 
 impl Event {
@@ -95,6 +105,7 @@ impl Event {
             Self::SessionTokens(_) => "session:tokens",
             Self::SessionError(_) => "session:error",
             Self::SessionComplete(_) => "session:complete",
+            Self::SessionRemove(_) => "session:remove",
             Self::QuotaUpdate(_) => "quota:update",
             Self::QuotaWarning(_) => "quota:warning",
             Self::ContextUpdate(_) => "context:update",
@@ -103,6 +114,7 @@ impl Event {
             Self::IngestUpdate(_) => "ingest:update",
             Self::HealthCheck(_) => "health:check",
             Self::HealthError(_) => "health:error",
+            Self::Unknown(_) => "unknown",
         }
     }
 }
@@ -154,8 +166,14 @@ pub struct SessionUpdate {
     pub model: Option<ModelId>,
     /// What it is doing.
     pub phase: SessionPhase,
+    /// When it began, as far as known.
+    #[serde(default)]
+    pub started_at: Timestamp,
     /// When its newest line was written.
     pub last_activity: Timestamp,
+    /// Kind of its last failed request; null if none failed.
+    #[serde(default)]
+    pub last_error: Option<ApiErrorKind>,
 }
 
 /// Tokens of one minute, by kind: the unit of charts and rates.
@@ -213,8 +231,27 @@ pub struct SessionTokens {
     pub last_activity: Timestamp,
     /// Minutes whose tokens changed, with their new values; a zero minute is to be forgotten.
     pub minutes: Vec<MinuteTokens>,
-    /// Subagents whose tokens changed, with their new values.
+    /// Subagents whose tokens changed, with their new values: of the first 50 by use.
     pub agents: Vec<AgentTokens>,
+    /// Subagents no longer among these, or withdrawn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents_removed: Vec<AgentId>,
+    /// All other subagents together.
+    #[serde(default)]
+    pub agents_rest: AgentsRest,
+}
+
+/// The subagents of a session that are not shown one by one, together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentsRest {
+    /// How many.
+    pub count: u32,
+    /// Those of them that had a line in the last two minutes, when this was reported.
+    pub running: u32,
+    /// All their tokens.
+    pub total: Tokens,
+    /// Cost at list prices.
+    pub cost: Cost,
 }
 
 /// A subagent's share of a session.
@@ -243,6 +280,13 @@ pub struct SessionError {
     pub id: SessionId,
     /// The kind of failure; texts are not kept.
     pub error: ApiErrorKind,
+}
+
+/// `session:remove`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRemove {
+    /// The session.
+    pub id: SessionId,
 }
 
 /// `session:complete`.
@@ -440,12 +484,18 @@ pub struct IngestUpdate {
     pub unknown_records: u64,
     /// Counts that were no non-negative integer, read as 0.
     pub bad_counts: u64,
+    /// Lines dated in the future: counted, without their time until it has come.
+    #[serde(default)]
+    pub future_times: u64,
     /// Responses with tokens whose model has no price.
     pub unpriced: u64,
     /// Those models.
     pub unpriced_models: Vec<ModelId>,
     /// The newest refused lines, at most 20; `rejected_lines` counts them all.
     pub rejections: Vec<Rejection>,
+    /// How far the first read has come; null when everything has been read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ReadProgress>,
 }
 
 /// How a part is.

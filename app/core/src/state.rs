@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::Condition;
 use crate::event::{
-    AgentTokens, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, IngestUpdate, MinuteTokens,
-    QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens, SessionUpdate,
+    AgentTokens, AgentsRest, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, IngestUpdate,
+    MinuteTokens, QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens, SessionUpdate,
 };
 use crate::format;
 use crate::ids::{AgentId, ModelId, SessionId};
 use crate::record::{ApiErrorKind, LimitKey, LimitScope, Tool, WindowMinutes};
-use crate::time::{Day, MINUTE_MS, Minute, Timestamp, ZoneOffsets, month_start};
+use crate::time::{DAY_MS, Day, MINUTE_MS, Minute, Timestamp, ZoneOffsets, month_start};
 use crate::units::{Cost, TokenUsage, Tokens};
 
 pub use derived::{AGENT_ACTIVE_MS, CacheGrade, OFFICIAL_FRESH_MS, RATE_MINUTES, SessionTotals, rate_per_min};
@@ -32,6 +32,8 @@ pub use log::{LogEntry, LogLine};
 pub const MAX_SESSIONS: usize = 200;
 /// Most lines of the event log kept.
 pub const MAX_LOG: usize = 500;
+/// Subagents of a session shown one by one, by use; the others are summed.
+pub const AGENTS_REPORTED: usize = 50;
 /// Minutes of per-session token history kept.
 pub const MINUTES_KEPT: i64 = 300;
 /// Most points of a session's context curve; beyond, every other one goes.
@@ -40,6 +42,9 @@ pub const MAX_CONTEXT_POINTS: usize = 240;
 pub const MAX_LIMITS: usize = 64;
 /// Most points of a limit's curve.
 pub const MAX_QUOTA_POINTS: usize = 300;
+/// Days before and after the beginning whose changes of offset from UTC the state carries: the page shows times of ten
+/// years at most, and the state of a page that was open for a year still begins its days right.
+const ZONE_REACH_DAYS: (i64, i64) = (10 * 366, 3 * 366);
 /// Days of usage shown beside the current month.
 pub const DAYS_SHOWN: usize = 14;
 
@@ -134,8 +139,11 @@ pub struct Session {
     pub responses: u64,
     /// Tokens by minute over the last [`MINUTES_KEPT`] minutes, oldest first; empty minutes are absent.
     pub minutes: Vec<MinuteTokens>,
-    /// Its subagents.
+    /// Its subagents: the first [`AGENTS_REPORTED`] by use.
     pub agents: BTreeMap<AgentId, AgentTokens>,
+    /// Its other subagents together, where there are more than [`AGENTS_REPORTED`].
+    #[serde(default)]
+    pub agents_rest: AgentsRest,
     /// Its context window, once known.
     pub context: Option<ContextWindow>,
     /// Kind of its last failed request.
@@ -172,8 +180,10 @@ pub struct LastFailure {
 }
 
 impl DashboardState {
-    /// An empty state at the beginning of an epoch.
+    /// An empty state at the beginning of an epoch. Of `zone` it keeps what a page needs.
     pub fn new(mode: Mode, zone: ZoneOffsets, plan: Option<String>, at: Timestamp) -> Self {
+        let (back, ahead) = ZONE_REACH_DAYS;
+        let zone = zone.between(at.plus_ms(-back * DAY_MS), at.plus_ms(ahead * DAY_MS));
         Self { mode, zone, plan, at, ..Self::default() }
     }
 
@@ -204,6 +214,10 @@ impl DashboardState {
                 let session = self.session(&start.id, start.start_time);
                 session.project.clone_from(&start.project);
                 session.started_at = start.start_time;
+                // All that is known of it follows.
+                session.minutes.clear();
+                session.agents.clear();
+                session.context = None;
                 if session.phase == SessionPhase::Ended {
                     session.phase = SessionPhase::Idle;
                 }
@@ -211,16 +225,12 @@ impl DashboardState {
             }
             Event::SessionUpdate(update) => self.session(&update.id, update.last_activity).update(update),
             Event::SessionTokens(tokens) => self.session(&tokens.id, tokens.last_activity).tokens(tokens, timestamp),
-            Event::SessionError(error) => {
-                if let Some(session) = self.sessions.get_mut(&error.id) {
-                    session.last_error = Some(error.error);
-                }
-            }
             Event::SessionComplete(complete) => {
                 if let Some(session) = self.sessions.get_mut(&complete.id) {
                     session.phase = SessionPhase::Ended;
                 }
             }
+            Event::SessionRemove(remove) => drop(self.sessions.remove(&remove.id)),
             Event::QuotaUpdate(update) => self.limit(update),
             Event::ContextUpdate(update) => self.session(&update.id, update.as_of).context(update),
             Event::CostUpdate(update) => self.cost(update),
@@ -231,8 +241,9 @@ impl DashboardState {
                     self.last_failure = Some(LastFailure { component: component.clone(), at: timestamp });
                 }
             }
-            // Alerts are derived from the state; the event is for the log and for notifications.
-            Event::QuotaWarning(_) | Event::ContextWarning(_) => {}
+            // For the log and for notifications: alerts are derived from the state, the last error is in the update.
+            Event::QuotaWarning(_) | Event::ContextWarning(_) | Event::SessionError(_) => {}
+            Event::Unknown(_) => {}
         }
     }
 
@@ -252,6 +263,7 @@ impl DashboardState {
             responses: 0,
             minutes: Vec::new(),
             agents: BTreeMap::new(),
+            agents_rest: AgentsRest::default(),
             context: None,
             last_error: None,
         })
@@ -287,7 +299,8 @@ impl DashboardState {
         }
         let first_shown = update.today - chrono::Days::new(DAYS_SHOWN as u64 - 1);
         let oldest = month_start(update.today).min(first_shown);
-        self.days.retain(|day| day.day >= oldest);
+        // A day of which everything was withdrawn is as one without use.
+        self.days.retain(|day| day.day >= oldest && day.responses > 0);
     }
 
     /// Folds in the figures of a limit.
@@ -328,14 +341,16 @@ impl Session {
         self.branch.clone_from(&update.branch);
         self.model.clone_from(&update.model);
         self.phase = update.phase;
-        self.last_activity = self.last_activity.max(update.last_activity);
+        self.started_at = update.started_at;
+        self.last_activity = update.last_activity;
+        self.last_error = update.last_error;
     }
 
     fn tokens(&mut self, tokens: &SessionTokens, now: Timestamp) {
         self.usage = tokens.usage;
         self.cost = tokens.cost;
         self.responses = tokens.responses;
-        self.last_activity = self.last_activity.max(tokens.last_activity);
+        self.last_activity = tokens.last_activity;
         for changed in &tokens.minutes {
             match self.minutes.binary_search_by_key(&changed.minute, |m| m.minute) {
                 Ok(at) if changed.total() == Tokens::ZERO => drop(self.minutes.remove(at)),
@@ -349,6 +364,10 @@ impl Session {
         for agent in &tokens.agents {
             self.agents.insert(agent.id.clone(), agent.clone());
         }
+        for id in &tokens.agents_removed {
+            self.agents.remove(id);
+        }
+        self.agents_rest = tokens.agents_rest;
     }
 
     fn context(&mut self, update: &ContextUpdate) {
@@ -362,7 +381,9 @@ impl Session {
             let compaction = now.compaction.is_some();
             push_context_point(&mut points, ContextPoint { at: now.as_of, used: now.used, compaction });
         }
-        self.context = Some(ContextWindow { now, points });
+        // Everything said of it may have been withdrawn.
+        let is_known = now.used.is_some() || now.model.is_some() || !points.is_empty();
+        self.context = is_known.then_some(ContextWindow { now, points });
     }
 }
 

@@ -11,9 +11,13 @@ use dashboard_core::event::HealthStatus;
 use serde::Serialize;
 
 use crate::cli;
+use crate::http::Token;
+use crate::peer;
 use crate::prices::Prices;
 use crate::source::files;
 use crate::source::roots::{self, ConfiguredRoots, Environment, NamedHome};
+use crate::store;
+use crate::zone::ChosenZone;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,6 +79,8 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     findings.push(port(args.port));
     findings.push(settings());
     findings.push(prices());
+    findings.push(time_zone());
+    findings.push(access());
     let status = findings.iter().map(|finding| finding.status).max().unwrap_or_default();
     print(args.json, status, &findings).context("cannot write the findings")?;
     Ok(if status == HealthStatus::Unhealthy { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -142,6 +148,39 @@ fn settings() -> Finding {
         None => "none; this platform names no directory for it".to_owned(),
     };
     Finding::new("settings", HealthStatus::Healthy, message)
+}
+
+/// Who can open the dashboard without its token.
+fn access() -> Finding {
+    let token = store::usual_dir().map(|dir| Token::file_in(&dir).display().to_string());
+    let token = token.unwrap_or_else(|| "the data directory".to_owned());
+    match peer::check() {
+        Ok(()) => {
+            let message = format!("this user's processes are let in; others need the token in {token}");
+            Finding::new("access", HealthStatus::Healthy, message)
+        }
+        Err(error) if cfg!(target_os = "linux") => {
+            let message = format!("everybody needs the token in {token}, because {error}");
+            Finding::new("access", HealthStatus::Degraded, message)
+                .advise("mount /proc and allow sock_diag, so that this user's own processes can be told from others'")
+        }
+        Err(error) => {
+            let message = format!("every user of this machine can open the dashboard, because {error}");
+            Finding::new("access", HealthStatus::Degraded, message)
+                .advise("if others use this machine, start with `--token auto`")
+        }
+    }
+}
+
+/// Days begin in it.
+fn time_zone() -> Finding {
+    let ChosenZone { status, message, .. } = ChosenZone::find(None);
+    let finding = Finding::new("time zone", status, message);
+    if status == HealthStatus::Healthy {
+        finding
+    } else {
+        finding.advise("set TZ or --timezone to a name such as Europe/Berlin")
+    }
 }
 
 /// Costs are computed from these.

@@ -62,6 +62,16 @@ pub enum LogEntry {
         /// All its tokens.
         tokens: Tokens,
     },
+    /// An event of a type this program does not know.
+    Unknown {
+        /// Its type.
+        kind: String,
+    },
+    /// `session:remove`.
+    Withdrawn {
+        /// The session's project.
+        project: String,
+    },
     /// `quota:update` that changed something shown.
     Limit {
         /// Which limit.
@@ -123,6 +133,8 @@ impl LogEntry {
                 Self::Tokens { project: project(&tokens.id), added, output: tokens.usage.output - before.output }
             }
             Event::SessionError(error) => Self::Error { project: project(&error.id), error: error.error },
+            Event::Unknown(unknown) => Self::Unknown { kind: unknown.kind.clone() },
+            Event::SessionRemove(remove) => Self::Withdrawn { project: project(&remove.id) },
             Event::SessionComplete(complete) => Self::Ended { project: project(&complete.id), tokens: complete.tokens },
             Event::QuotaUpdate(update) if update.gone => return None,
             Event::QuotaUpdate(update) => {
@@ -178,6 +190,8 @@ impl LogLine {
             LogEntry::Tokens { .. } => "session:tokens",
             LogEntry::Error { .. } => "session:error",
             LogEntry::Ended { .. } => "session:complete",
+            LogEntry::Withdrawn { .. } => "session:remove",
+            LogEntry::Unknown { .. } => "unknown",
             LogEntry::Limit { .. } => "quota:update",
             LogEntry::Warning { alert } => match alert.condition {
                 Condition::LimitNear { .. } | Condition::LimitReached { .. } => "quota:warning",
@@ -207,7 +221,9 @@ impl LogLine {
             | LogEntry::Tokens { project, .. }
             | LogEntry::Error { project, .. }
             | LogEntry::Ended { project, .. }
+            | LogEntry::Withdrawn { project }
             | LogEntry::Context { project, .. } => project.clone(),
+            LogEntry::Unknown { kind } => kind.clone(),
             LogEntry::Limit { limit, .. } => format::limit(limit),
             LogEntry::Warning { alert } => match &alert.condition {
                 Condition::LimitNear { limit, .. } | Condition::LimitReached { limit, .. } => format::limit(limit),
@@ -227,6 +243,8 @@ impl LogLine {
                 format!("+{} · out {}", format::exact(added.0), format::exact(output.0))
             }
             LogEntry::Error { error, .. } => format::api_error(*error).to_owned(),
+            LogEntry::Unknown { .. } => "of a newer server, passed over".to_owned(),
+            LogEntry::Withdrawn { .. } => "withdrawn: its file was rewritten".to_owned(),
             LogEntry::Ended { tokens, .. } => format!("ended · {} tokens", format::tokens(*tokens)),
             LogEntry::Limit { before, percent, used, .. } => {
                 change(*before, *percent).unwrap_or_else(|| share(None, *used))

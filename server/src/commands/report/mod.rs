@@ -17,6 +17,7 @@ use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Subcommand};
+use dashboard_core::event::HealthStatus;
 use dashboard_core::history::Response;
 use dashboard_core::ledger::Scope;
 use dashboard_core::price::PriceTable;
@@ -31,7 +32,7 @@ use crate::source::retention;
 use crate::source::roots::{self, ConfiguredRoots, Environment, NamedHome};
 use crate::store;
 use crate::text::Screen;
-use crate::zone::Zone;
+use crate::zone::{ChosenZone, Zone};
 
 pub use read::{Reading, read_all};
 
@@ -170,7 +171,11 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let kind = args.figures.as_ref().map_or(Ok(ReportKind::Totals), Figures::kind);
     let kind = kind.unwrap_or_else(|error| Cli::command().error(ErrorKind::InvalidSubcommand, error).exit());
     let now = args.now.unwrap_or_else(clock::wall);
-    let zone = args.timezone.unwrap_or_else(Zone::of_machine).offsets(now);
+    let zone = ChosenZone::find(args.timezone);
+    if zone.status != HealthStatus::Healthy {
+        eprintln!("days begin in {}", zone.message);
+    }
+    let zone = zone.zone.offsets(now);
     let filter = Filter {
         since: args.since.map(|day| day.at(now, &zone)),
         until: args.until.map(|day| day.at(now, &zone)),
