@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use dashboard_core::event::{HealthCheck, HealthStatus};
+use dashboard_core::event::HealthCheck;
+use dashboard_core::price::PriceTable;
 use dashboard_core::simulator::{Scenario, Simulation};
 use dashboard_core::state::Mode;
-use dashboard_core::time::{MINUTE_MS, Timestamp};
+use dashboard_core::time::MINUTE_MS;
 use dashboard_core::tracker::{Plan, TrackerConfig, Trackers};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -26,7 +27,7 @@ use crate::history::Archive;
 use crate::http::{self, Access, App};
 use crate::hub::Hub;
 use crate::prices::Prices;
-use crate::store::{Store, StoreError, Written};
+use crate::store::{Store, StoreError, StoreOptions, Written};
 use crate::zone::ChosenZone;
 
 /// Messages of a source that wait for the engine; when there are more, reading waits.
@@ -73,23 +74,19 @@ pub enum Source {
 pub struct History {
     /// The data directory.
     pub dir: PathBuf,
-    /// Of deleted transcripts, what is older goes; nothing, if none.
-    pub keep_since: Option<Timestamp>,
+    /// Days after which what deleted transcripts said is forgotten; never, if none.
+    pub retention_days: Option<u32>,
 }
 
 impl History {
-    /// The store. None if it cannot be had, which health then says; the figures do without.
-    fn open(&self, health: &DashboardHealth) -> anyhow::Result<Option<Store>> {
-        match Store::open(&self.dir, self.keep_since, health.clone()) {
-            Ok(store) => Ok(Some(store)),
-            // Two would write over each other, and an older one would not understand the newer.
-            Err(error @ (StoreError::Locked(_) | StoreError::Newer { .. })) => Err(error.into()),
-            Err(error @ (StoreError::Directory { .. } | StoreError::Database { .. })) => {
-                let message = format!("history is not being kept: {error}; --data-dir names another directory");
-                health.report(Part::Store, HealthStatus::Degraded, message);
-                Ok(None)
-            }
-        }
+    /// The store. If it cannot be had at the moment, it tries again by itself, and health says so.
+    fn open(&self, prices: &Arc<PriceTable>, health: &DashboardHealth) -> Result<Store, StoreError> {
+        Store::open(StoreOptions {
+            dir: self.dir.clone(),
+            retention_days: self.retention_days,
+            prices: Arc::clone(prices),
+            health: health.clone(),
+        })
     }
 }
 
@@ -162,7 +159,7 @@ impl DashboardManager {
         let mut store = None;
         let (feed, clock, mode) = match origin {
             Source::Live { roots, plan, history } => {
-                store = history.map_or(Ok(None), |history| history.open(&health))?;
+                store = history.map(|history| history.open(&prices, &health)).transpose()?;
                 let config = TrackerConfig { mode: Mode::Live, zone, plan };
                 let trackers = Box::new(Trackers::new(config, prices));
                 let sender = store.as_ref().map(|store| Box::new(store.sender()) as Box<dyn HistoryStore>);

@@ -41,6 +41,29 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
+/// Takes all rights of other users to a file or directory away; makes the file if it is missing and `create` is set.
+/// Does nothing where rights are not kept in a mode.
+///
+/// # Errors
+/// Those of the system, such as that it belongs to somebody else.
+pub fn make_private(path: &Path, create: bool) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+        if create {
+            let mut options = std::fs::OpenOptions::new();
+            options.create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        }
+        let mode = std::fs::metadata(path)?.mode();
+        if mode & 0o077 != 0 {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o7700))?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (path, create);
+    Ok(())
+}
+
 /// Whether a process of this id runs, ours or another user's.
 #[cfg(unix)]
 pub fn process_lives(pid: u32) -> bool {

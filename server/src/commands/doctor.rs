@@ -16,13 +16,14 @@ use crate::peer;
 use crate::prices::Prices;
 use crate::source::files;
 use crate::source::roots::{self, ConfiguredRoots, Environment, NamedHome};
-use crate::store;
+use crate::store::{self, Repair, StoreError};
 use crate::zone::ChosenZone;
 
 const EXAMPLES: &str = "\
 Examples:
   dashboard doctor                     what is there, and what to do about the rest
-  dashboard doctor --json --port 4000  for a script, with another port";
+  dashboard doctor --json --port 4000  for a script, with another port
+  dashboard doctor --repair            also rebuild the history's sums, while no dashboard runs";
 
 /// Options of `doctor`.
 #[derive(Args, Clone, Debug)]
@@ -43,6 +44,13 @@ pub struct DoctorArgs {
     /// Home directory of a tool, such as pi=/data/pi, instead of its usual one; may be repeated
     #[arg(long, env = "DASHBOARD_HOME", value_name = "TOOL=DIR", value_delimiter = ',')]
     pub home: Vec<NamedHome>,
+    /// Where the dashboard keeps history
+    #[arg(long, env = "DASHBOARD_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Decide anew which claims on responses count, and rebuild the history's sums from them; refused while a dashboard
+    /// runs
+    #[arg(long)]
+    pub repair: bool,
 }
 
 /// What was found about one thing.
@@ -81,6 +89,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     findings.push(prices());
     findings.push(time_zone());
     findings.push(access());
+    findings.extend(args.repair.then(|| repair(args.data_dir.clone().or_else(store::usual_dir))));
     let status = findings.iter().map(|finding| finding.status).max().unwrap_or_default();
     print(args.json, status, &findings).context("cannot write the findings")?;
     Ok(if status == HealthStatus::Unhealthy { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -192,5 +201,25 @@ fn prices() -> Finding {
         finding.advise("correct the file or remove it; `dashboard prices --help` shows its shape")
     } else {
         finding
+    }
+}
+
+/// What is computed from the history's claims, computed anew.
+fn repair(dir: Option<PathBuf>) -> Finding {
+    let bad = |message: String, advice: &str| Finding::new("history", HealthStatus::Unhealthy, message).advise(advice);
+    let Some(dir) = dir else { return bad("there is no usual place for it".to_owned(), "name one with --data-dir") };
+    match store::repair(&dir, &Prices::load(None).table) {
+        Ok(None) => Finding::new("history", HealthStatus::Healthy, format!("none in {}", dir.display())),
+        Ok(Some(Repair { problems, claims_corrected, rows })) if problems.is_empty() => {
+            let message = format!("sums rebuilt: {rows} rows, {claims_corrected} claims marked otherwise than before");
+            Finding::new("history", HealthStatus::Healthy, message)
+        }
+        Ok(Some(Repair { problems, .. })) => bad(
+            format!("the database is damaged: {}", problems.join("; ")),
+            "start the dashboard: what can be read stays, and what is damaged is set aside and rebuilt from the \
+             transcripts as soon as it is met",
+        ),
+        Err(error @ StoreError::Locked(_)) => bad(error.to_string(), "stop that dashboard and try again"),
+        Err(error) => bad(error.to_string(), "see what it says; --data-dir names another directory"),
     }
 }

@@ -4,11 +4,9 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use anyhow::{Context, anyhow};
-use dashboard_core::time::DAY_MS;
 use tokio::net::TcpListener;
 
 use crate::cli::StartArgs;
-use crate::clock;
 use crate::http::{Access, Token, TokenChoice, is_loopback};
 use crate::manager::{DashboardManager, History, Settings, Source};
 use crate::peer;
@@ -110,8 +108,7 @@ impl Tokens {
 /// Where history is kept; nowhere, if the platform has no place for it and none is given.
 fn history(args: &StartArgs) -> Option<History> {
     let dir = args.data_dir.clone().or_else(store::usual_dir)?;
-    let keep_since = args.retention_days.map(|days| clock::wall().plus_ms(-i64::from(days) * DAY_MS));
-    Some(History { dir, keep_since })
+    Some(History { dir, retention_days: args.retention_days })
 }
 
 async fn bind(args: &StartArgs) -> anyhow::Result<TcpListener> {

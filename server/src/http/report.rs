@@ -9,7 +9,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dashboard_core::record::Tool;
-use dashboard_core::report::{DaySpec, Filter, Report, ReportContext, ReportKind, Retention};
+use dashboard_core::report::{DaySpec, Filter, Report, ReportContext, ReportKind, Retention, UsageRow};
 use dashboard_core::time::{Timestamp, ZoneOffsets};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
@@ -129,7 +129,7 @@ impl Asked {
                 filter: &filter,
                 retention: &retention,
             };
-            let report = Report::new(kind, basis, history.responses());
+            let report = Report::new(kind, basis, history.responses().map(|response| UsageRow::of(&response, &prices)));
             match format {
                 Format::Json => serde_json::to_vec(&report).map_err(|error| error.to_string()),
                 Format::Csv => Ok(report.csv().into_bytes()),

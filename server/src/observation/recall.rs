@@ -53,6 +53,12 @@ pub struct RepeatRequests {
 pub trait RepeatQueue {
     /// What has been asked for since the last call.
     fn take_repeats(&self) -> RepeatRequests;
+
+    /// A file has been repeated, or has gone: all there was of it has been sent.
+    fn repeated(&self, file: &Arc<TranscriptFile>);
+
+    /// All files there are have been repeated, since everything was asked for.
+    fn everything_repeated(&self);
 }
 
 /// The store, as a source sees it. Fed with [`RecordSink::send`].

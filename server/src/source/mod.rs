@@ -271,6 +271,8 @@ impl Source {
             self.stage = Stage::Done;
             self.send(SourceMessage::Progress(self.transcripts.progress()))?;
             self.send(SourceMessage::HistoryRead)?;
+            // The figures go on without a store.
+            let _ = self.store.as_ref().map(|feed| feed.store().send(SourceMessage::HistoryRead));
         }
         if self.stage == Stage::Done {
             let failure = self.status.report(&self.roots, &self.transcripts, self.watches.refusal());
@@ -308,7 +310,7 @@ impl Source {
         let RepeatRequests { files, everything } = store.store().take_repeats();
         self.repeats.add(files);
         if everything {
-            self.repeats.add(self.transcripts.files());
+            self.repeats.add_everything(self.transcripts.files());
         }
     }
 

@@ -48,6 +48,8 @@ impl StoreFeed {
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
     queue: VecDeque<Arc<TranscriptFile>>,
+    /// Whether the queue holds all files there are.
+    everything: bool,
     tail: Option<Follower>,
     buffer: Vec<u8>,
 }
@@ -60,6 +62,12 @@ impl Repeats {
                 self.queue.push_back(file);
             }
         }
+    }
+
+    /// Adds all files there are.
+    pub(super) fn add_everything(&mut self, files: impl IntoIterator<Item = Arc<TranscriptFile>>) {
+        self.everything = true;
+        self.add(files);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -90,8 +98,12 @@ impl Repeats {
                 Ok(Polling::Complete | Polling::Gone)
                 | Err(PollError::Unreadable(_) | PollError::Stale | PollError::Panicked) => {
                     *feed.repeated() = None;
+                    feed.store().repeated(&tail.found);
                 }
             }
+        }
+        if self.is_empty() && std::mem::take(&mut self.everything) {
+            feed.store().everything_repeated();
         }
         Ok(())
     }

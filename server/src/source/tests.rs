@@ -96,6 +96,10 @@ impl RepeatQueue for Receiver {
     fn take_repeats(&self) -> RepeatRequests {
         RepeatRequests::default()
     }
+
+    fn repeated(&self, _file: &Arc<TranscriptFile>) {}
+
+    fn everything_repeated(&self) {}
 }
 
 fn line(number: usize) -> String {

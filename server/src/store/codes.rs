@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use dashboard_core::record::{CompactionTrigger, LimitKey, RejectReason, Tool};
+use dashboard_core::record::{ApiErrorKind, CompactionTrigger, LimitKey, RejectReason, Tool};
 
 macro_rules! codes {
     ($($type:ident { $($variant:ident = $code:literal,)* })*) => {$(
@@ -38,6 +38,15 @@ impl Code for Tool {
 
 codes! {
     CompactionTrigger { Auto = "auto", Manual = "manual", Unknown = "unknown", }
+    ApiErrorKind {
+        RateLimit = "rate_limit",
+        AuthenticationFailed = "authentication_failed",
+        BillingError = "billing_error",
+        Overloaded = "overloaded",
+        ServerError = "server_error",
+        InvalidRequest = "invalid_request",
+        Other = "other",
+    }
     RejectReason {
         NotJson = "not_json",
         NotAnObject = "not_an_object",

@@ -185,7 +185,7 @@ mod tests {
             (r#"{"type":"x","data":1,"timestamp":"2026-09-20T12:00:00Z"}"#, "seq"),
             (r#"{"seq":1,"data":1,"type":"x","timestamp":"2026-09-20T12:00:00Z"}"#, "before"),
             (r#"{"seq":1,"type":"x","timestamp":"2026-09-20T12:00:00Z"}"#, "data"),
-            (r#"{"seq":1,"type":"health:error","data":1,"timestamp":"2026-09-20T12:00:00Z"}"#, "HealthError"),
+            (r#"{"seq":1,"type":"health:error","data":1,"timestamp":"2026-09-20T12:00:00Z"}"#, "Alert"),
         ] {
             let error = serde_json::from_str::<SequencedEvent>(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -22,7 +22,7 @@ use dashboard_core::history::Response;
 use dashboard_core::ledger::Scope;
 use dashboard_core::price::PriceTable;
 use dashboard_core::record::Tool;
-use dashboard_core::report::{DaySpec, Filter, Report, ReportContext, ReportKind, Retention};
+use dashboard_core::report::{DaySpec, Filter, Report, ReportContext, ReportKind, Retention, UsageRow};
 use dashboard_core::time::{Timestamp, ZoneOffsets};
 
 use crate::cli::Cli;
@@ -186,12 +186,14 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let filter = filter.checked().context("--since and --until")?;
     let given = ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref()).with_homes(&args.home);
     let roots = roots::find(&given, &Environment::of_process());
-    if !roots.iter().any(Root::has_transcripts) {
+    let data_dir = args.data_dir.clone().or_else(store::usual_dir);
+    // What deleted transcripts said is reported even if all of them are gone.
+    let is_stored = || !args.on_disk && data_dir.as_deref().is_some_and(|dir| store::holds(dir, &roots));
+    if !roots.iter().any(Root::has_transcripts) && !is_stored() {
         let looked: Vec<_> = roots.iter().map(|root| root.dir.display().to_string()).collect();
         bail!("no transcripts: none in {} (--config-dir or --home names another place)", looked.join(", "));
     }
     let scope = if args.on_disk { Scope::OnDisk } else { Scope::All };
-    let data_dir = args.data_dir.clone().or_else(store::usual_dir);
     let prices = Prices::load_aloud(args.prices.as_deref()).table;
     let question = Question { kind, scope, prices: &prices, zone: &zone, now, filter: &filter };
     let report = report(question, &roots, data_dir.as_deref());
@@ -247,5 +249,5 @@ pub fn report(question: Question<'_>, roots: &[Root], data_dir: Option<&Path>) -
         filter,
         retention: &retention,
     };
-    Report::new(kind, basis, responses.iter().map(Response::from))
+    Report::new(kind, basis, responses.iter().map(|record| UsageRow::of(&Response::from(record), prices)))
 }

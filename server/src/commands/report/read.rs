@@ -3,7 +3,7 @@
 //! The files are read by the same code that follows them for the page, so that the two cannot differ. Nothing is
 //! written.
 
-use crate::observation::{RecordSink, Root, SinkClosed, SourceMessage};
+use crate::observation::{RecordSink, Root, SinkClosed, SourceMessage, StoredFile};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +12,7 @@ use dashboard_core::ledger::{Ledger, Scope};
 use dashboard_core::record::{Record, UsageRecord};
 
 use crate::source::transcripts::Transcripts;
-use crate::store::{self, StoredFile};
+use crate::store;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -101,7 +101,7 @@ pub fn read_all(roots: &[Root], data_dir: Option<&Path>) -> Reading {
             }
             Ok(())
         };
-        if let Err(error) = store::Reader::open(&database).and_then(|reader| reader.load(roots, take)) {
+        if let Err(error) = store::HistoryReader::open(&database, roots).and_then(|reader| reader.load(take)) {
             tracing::warn!(%error, database = %database.display(), "history is left out");
         }
     }
