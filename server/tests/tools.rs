@@ -94,7 +94,8 @@ impl Follower {
     async fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !done(self) {
-            assert!(start.elapsed() < PATIENCE, "waited too long: {what}; {:?}", sums(&self.ledger, Scope::All));
+            let found = (sums(&self.ledger, Scope::All), self.history_read, self.health());
+            assert!(start.elapsed() < PATIENCE, "waited too long: {what}; {found:?}");
             self.next().await;
         }
     }

@@ -34,8 +34,9 @@ use crate::platform::FileIdentity;
 const PAGE: usize = 1000;
 /// So many of the newest rows are looked at each time, since a tool goes on writing to those.
 const WINDOW: i64 = 256;
-/// File times are no finer than this: a change this soon after a look may leave the time as it is.
-const COARSE: Duration = Duration::from_millis(50);
+/// What was written to the files this recently may not be visible yet: a writer makes it so only after it has written,
+/// and perhaps waited for the disk.
+const SETTLED: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(2) };
 
 /// See the [module's description](self).
 #[derive(Debug)]
@@ -44,8 +45,10 @@ pub(super) struct Database {
     table: &'static Table,
     activity: bool,
     reader: TranscriptReader,
-    /// What the files looked like when all that was new had been read.
+    /// What the files looked like before all that was new was read.
     last: Option<Files>,
+    /// Whether they were settled then.
+    settled: bool,
     /// Hashes of the lines that were made of the newest rows, by their numbers.
     recent: BTreeMap<i64, u64>,
     /// Whether rows that changed while no process of ours was there have been read.
@@ -58,7 +61,7 @@ pub(super) struct Database {
     supersedes: Option<Arc<TranscriptFile>>,
     /// What the files looked like when reading them panicked.
     panicked: Option<Files>,
-    /// Why it is left out, and what the files looked like then.
+    /// Why it is left out, and what the files looked like then, when they were settled.
     foreign: Option<(Files, String)>,
 }
 
@@ -115,9 +118,10 @@ impl Files {
         [Some(self.main), self.wal].into_iter().flatten().filter_map(|stamp| stamp.modified).max()
     }
 
-    /// Whether equal stamps will mean that nothing has changed.
-    fn is_conclusive(&self) -> bool {
-        self.modified().and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > COARSE)
+    /// Whether everything written to them can be seen at this moment, so that equal stamps will mean that there is
+    /// nothing new.
+    fn are_settled(&self) -> bool {
+        self.modified().and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > SETTLED)
     }
 
     /// Whether somebody writes, or may be about to, through a log that lets others read.
@@ -137,6 +141,7 @@ impl Database {
             table,
             activity,
             last: None,
+            settled: false,
             recent: BTreeMap::new(),
             caught_up: false,
             reported,
@@ -159,9 +164,10 @@ impl Database {
 
     fn poll_unguarded(&mut self, sink: &dyn RecordSink, budget: &Budget<'_>) -> Result<Polling, PollError> {
         let Some(files) = Files::of(&self.found.path)? else { return Ok(Polling::Gone) };
-        if self.last == Some(files) && files.is_conclusive() {
+        if self.last == Some(files) && self.settled {
             return Ok(Polling::Complete);
         }
+        let settled = files.are_settled();
         if let Some((known, why)) = &self.foreign
             && *known == files
         {
@@ -177,7 +183,7 @@ impl Database {
         }
         match self.read(files, sink, budget) {
             Ok(Read::Everything) => {
-                self.last = Some(files);
+                (self.last, self.settled) = (Some(files), settled);
                 Ok(Polling::Complete)
             }
             Ok(Read::Paused) => Ok(Polling::Paused),
@@ -185,7 +191,7 @@ impl Database {
             Ok(Read::Changed) => Ok(Polling::Complete),
             Err(Failed::Poll(error)) => Err(error),
             Err(Failed::Foreign(why)) => {
-                self.foreign = Some((files, why.clone()));
+                self.foreign = settled.then(|| (files, why.clone()));
                 Err(io::Error::new(io::ErrorKind::InvalidData, why).into())
             }
             Err(Failed::Sqlite(error)) => Err(self.explained(&error).into()),
@@ -505,7 +511,7 @@ impl FileReader for Database {
 
     fn is_unchanged(&self, _metadata: &Metadata) -> bool {
         let files = Files::of(&self.found.path).ok().flatten();
-        self.last.is_some() && self.last == files && files.is_some_and(|files| files.is_conclusive())
+        self.settled && self.last.is_some() && self.last == files
     }
 
     /// Under another name it is another file; its ids say which responses are the same.
@@ -588,7 +594,7 @@ mod tests {
 
         /// Makes the files as old as most are, so that a stamp is conclusive.
         fn age(&self) {
-            thread::sleep(2 * COARSE);
+            thread::sleep(2 * SETTLED);
         }
 
         fn look(&mut self) -> io::Result<(bool, Vec<UsageRecord>)> {
@@ -853,6 +859,21 @@ mod tests {
         call(40, "2026-10-06 10:00:13");
         let (withdrawn, found) = followed.look().unwrap();
         assert!(withdrawn && found.len() == 1);
+    }
+
+    #[test]
+    fn what_became_visible_after_it_was_written_is_read() {
+        let mut followed = Followed::new(Tool::OpenCode, "opencode.db");
+        let tool = followed.tool("WAL");
+        tool.execute_batch(SCHEMA).unwrap();
+        write(&tool, "msg_1", "ses_1", 1, 10);
+        assert_eq!(followed.inputs(), [10]);
+        // As if the poll had come between writing the log and its index.
+        write(&tool, "msg_2", "ses_1", 2, 20);
+        followed.database.last = Files::of(&followed.path()).unwrap();
+        followed.database.settled = followed.database.last.unwrap().are_settled();
+        followed.age();
+        assert_eq!(followed.inputs(), [20]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use dashboard_core::ids::{MessageId, RequestId};
 use dashboard_core::record::{FileCounts, Lineage, Tool};
 use dashboard_core::time::Timestamp;
+use dashboard_core::transcript::Identity;
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
@@ -199,7 +200,7 @@ fn insert_file(connection: &Connection, root: &str, name: &str, file: &OldFile) 
 
 fn copy_claims(connection: &Connection, old: &str, file: &OldFile) -> rusqlite::Result<()> {
     // The only tool of the first release whose rows are identified by all rows before them.
-    let in_lineage = Tool::of(&file.tool) == Some(Tool::Codex);
+    let in_lineage = Tool::of(&file.tool).is_some_and(|tool| tool.spec().identity == Identity::Row);
     let mut insert = connection.prepare_cached(
         "INSERT INTO main.claims (file, byte_offset, line_index, session, agent, sidechain, model, at, input, output,
              cache_creation, cache_creation_1h, cache_read, bad_counts, message_high, message_low, in_lineage, request,
