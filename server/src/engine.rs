@@ -158,17 +158,18 @@ impl Engine {
     }
 
     fn take(&mut self, message: SourceMessage) {
+        let now = self.clock.now();
         let Feed::Live { trackers, state } = &mut self.feed else { return };
         match message {
             SourceMessage::Read { file, records, rejections, state } => {
                 let file = trackers.file(file.tool, &file.key);
-                records.iter().for_each(|record| trackers.record(file, record));
+                records.iter().for_each(|record| trackers.record(file, record, now));
                 rejections.into_iter().for_each(|rejection| trackers.reject(file, rejection));
                 trackers.set_counts(file, state.counts);
             }
             SourceMessage::Retract { file } => {
                 let file = trackers.file(file.tool, &file.key);
-                trackers.retract_file(file);
+                trackers.retract_file(file, now);
             }
             SourceMessage::Archive { file } => {
                 let file = trackers.file(file.tool, &file.key);

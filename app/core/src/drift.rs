@@ -9,40 +9,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::accounts::Accounts;
 use crate::history::Response;
 use crate::ids::{ModelId, SessionId};
 use crate::price::PriceTable;
 use crate::record::ToolCost;
 use crate::time::Timestamp;
 use crate::units::{Cost, Money, TokenUsage};
-
-/// The newest account of each session, in whatever order accounts come.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Accounts(BTreeMap<SessionId, ToolCost>);
-
-impl Accounts {
-    /// Takes an account. They are cumulative: of two of the same time the larger is the newer.
-    pub fn take(&mut self, said: &ToolCost) {
-        fn weight(said: &ToolCost) -> impl Ord {
-            let models = said.models.iter().map(|it| (it.model.clone(), it.usage.total(), it.cost));
-            let tokens = said.models.iter().map(|it| it.usage.total()).sum::<crate::units::Tokens>();
-            (said.at, said.cost, tokens, models.collect::<Vec<_>>())
-        }
-        if self.0.get(&said.session).is_none_or(|known| weight(known) < weight(said)) {
-            self.0.insert(said.session.clone(), said.clone());
-        }
-    }
-
-    /// Takes over everything `other` knows.
-    pub fn merge(&mut self, other: Self) {
-        other.0.values().for_each(|said| self.take(said));
-    }
-
-    /// Begins to set our own figures beside them.
-    pub fn compare<'a>(&'a self, prices: &'a PriceTable) -> Comparison<'a> {
-        Comparison { accounts: self, prices, ours: BTreeMap::new() }
-    }
-}
 
 /// Our own figures of the sessions that have an account, while they are added up.
 #[derive(Debug)]
@@ -52,10 +25,15 @@ pub struct Comparison<'a> {
     ours: BTreeMap<(&'a SessionId, ModelId), (TokenUsage, Cost)>,
 }
 
-impl Comparison<'_> {
+impl<'a> Comparison<'a> {
+    /// Begins to set our own figures beside the tools' accounts.
+    pub fn new(accounts: &'a Accounts, prices: &'a PriceTable) -> Self {
+        Self { accounts, prices, ours: BTreeMap::new() }
+    }
+
     /// Counts a response, if it is part of what an account is about.
     pub fn add(&mut self, response: &Response<'_>) {
-        let Some((session, account)) = self.accounts.0.get_key_value(response.session) else { return };
+        let Some((session, account)) = self.accounts.get(response.session) else { return };
         if response.at.is_some() && account.at.is_some() && response.at > account.at {
             return;
         }
@@ -66,7 +44,7 @@ impl Comparison<'_> {
 
     /// The comparison of all sessions that have an account, the largest difference in cost first.
     pub fn finish(self) -> Drift {
-        let mut sessions: Vec<SessionDrift> = self.accounts.0.values().map(|said| self.session(said)).collect();
+        let mut sessions: Vec<SessionDrift> = self.accounts.iter().map(|said| self.session(said)).collect();
         let difference = |session: &SessionDrift| session.beside.difference.cost_usd.map_or(0.0, f64::abs);
         sessions.sort_by(|a, b| difference(b).total_cmp(&difference(a)).then_with(|| a.session.cmp(&b.session)));
         // In picodollars, so that the sum does not depend on the order.
@@ -274,7 +252,7 @@ mod tests {
     /// Responses: session, model, time, usage.
     fn compare(accounts: &Accounts, responses: &[(&str, &str, i64, TokenUsage)]) -> Drift {
         let prices = PriceTable::embedded();
-        let mut comparison = accounts.compare(&prices);
+        let mut comparison = Comparison::new(accounts, &prices);
         for &(session, model, at, usage) in responses {
             let at = (at > 0).then(|| Timestamp::from_unix_ms(at));
             let (session, model) = (session.into(), model.into());

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::alert::Alert;
 use crate::ids::{AgentId, ModelId, SessionId};
 use crate::level::Level;
-use crate::record::{ApiErrorKind, CompactionTrigger, LimitKey, Rejection, Tool};
+use crate::record::{ApiErrorKind, CompactionTrigger, LimitKey, ReadProgress, Rejection, Tool};
 use crate::time::{Day, Minute, Timestamp};
 use crate::units::{Cost, TokenUsage, Tokens};
 
@@ -60,6 +60,9 @@ pub enum Event {
     /// A session ended.
     #[serde(rename = "session:complete")]
     SessionComplete(SessionComplete),
+    /// Everything that was said of a session was withdrawn: its file was truncated or rewritten.
+    #[serde(rename = "session:remove")]
+    SessionRemove(SessionRemove),
     /// The figures of a limit changed.
     #[serde(rename = "quota:update")]
     QuotaUpdate(QuotaUpdate),
@@ -95,6 +98,7 @@ impl Event {
             Self::SessionTokens(_) => "session:tokens",
             Self::SessionError(_) => "session:error",
             Self::SessionComplete(_) => "session:complete",
+            Self::SessionRemove(_) => "session:remove",
             Self::QuotaUpdate(_) => "quota:update",
             Self::QuotaWarning(_) => "quota:warning",
             Self::ContextUpdate(_) => "context:update",
@@ -154,8 +158,14 @@ pub struct SessionUpdate {
     pub model: Option<ModelId>,
     /// What it is doing.
     pub phase: SessionPhase,
+    /// When it began, as far as known.
+    #[serde(default)]
+    pub started_at: Timestamp,
     /// When its newest line was written.
     pub last_activity: Timestamp,
+    /// Kind of its last failed request; null if none failed.
+    #[serde(default)]
+    pub last_error: Option<ApiErrorKind>,
 }
 
 /// Tokens of one minute, by kind: the unit of charts and rates.
@@ -213,8 +223,27 @@ pub struct SessionTokens {
     pub last_activity: Timestamp,
     /// Minutes whose tokens changed, with their new values; a zero minute is to be forgotten.
     pub minutes: Vec<MinuteTokens>,
-    /// Subagents whose tokens changed, with their new values.
+    /// Subagents whose tokens changed, with their new values: of the first 50 by use.
     pub agents: Vec<AgentTokens>,
+    /// Subagents no longer among these, or withdrawn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents_removed: Vec<AgentId>,
+    /// All other subagents together.
+    #[serde(default)]
+    pub agents_rest: AgentsRest,
+}
+
+/// The subagents of a session that are not shown one by one, together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentsRest {
+    /// How many.
+    pub count: u32,
+    /// Those of them that had a line in the last two minutes, when this was reported.
+    pub running: u32,
+    /// All their tokens.
+    pub total: Tokens,
+    /// Cost at list prices.
+    pub cost: Cost,
 }
 
 /// A subagent's share of a session.
@@ -243,6 +272,13 @@ pub struct SessionError {
     pub id: SessionId,
     /// The kind of failure; texts are not kept.
     pub error: ApiErrorKind,
+}
+
+/// `session:remove`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRemove {
+    /// The session.
+    pub id: SessionId,
 }
 
 /// `session:complete`.
@@ -440,12 +476,18 @@ pub struct IngestUpdate {
     pub unknown_records: u64,
     /// Counts that were no non-negative integer, read as 0.
     pub bad_counts: u64,
+    /// Lines dated in the future: counted, without their time until it has come.
+    #[serde(default)]
+    pub future_times: u64,
     /// Responses with tokens whose model has no price.
     pub unpriced: u64,
     /// Those models.
     pub unpriced_models: Vec<ModelId>,
     /// The newest refused lines, at most 20; `rejected_lines` counts them all.
     pub rejections: Vec<Rejection>,
+    /// How far the first read has come; null when everything has been read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ReadProgress>,
 }
 
 /// How a part is.

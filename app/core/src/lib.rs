@@ -11,6 +11,7 @@
 //! argument, and every collection that reaches an output is ordered, so that native and WASM
 //! agree to the byte.
 
+pub mod accounts;
 pub mod alert;
 pub mod connection;
 pub mod drift;
@@ -26,6 +27,7 @@ pub mod protocol;
 pub mod record;
 pub mod replay;
 pub mod report;
+pub mod session;
 pub mod simulator;
 pub mod state;
 pub mod time;

@@ -81,6 +81,66 @@ pub enum Record {
     Activity(Activity),
 }
 
+impl Record {
+    /// When its line was written, if that is said.
+    pub fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Usage(usage) => usage.at,
+            Self::Session(meta) => meta.at,
+            Self::Lineage(lineage) => lineage.started_at,
+            Self::Context(fill) => fill.at,
+            Self::Compaction(compaction) => compaction.at,
+            Self::RateLimit(report) => Some(report.at),
+            Self::ApiError(error) => error.at,
+            Self::Agent(_) => None,
+            Self::ToolCost(cost) => cost.at,
+            Self::Activity(activity) => Some(activity.at),
+        }
+    }
+
+    /// The same, of a line without a time; none if nothing is left then.
+    #[must_use]
+    pub fn without_time(mut self) -> Option<Self> {
+        match &mut self {
+            Self::Usage(usage) => usage.at = None,
+            Self::Session(meta) => meta.at = None,
+            Self::Lineage(lineage) => lineage.started_at = None,
+            Self::Context(fill) => fill.at = None,
+            Self::Compaction(compaction) => compaction.at = None,
+            Self::ApiError(error) => error.at = None,
+            Self::ToolCost(cost) => cost.at = None,
+            Self::Agent(_) => {}
+            Self::RateLimit(_) | Self::Activity(_) => return None,
+        }
+        Some(self)
+    }
+
+    /// The session it is about, if it is about one.
+    pub fn session(&self) -> Option<&SessionId> {
+        match self {
+            Self::Usage(usage) => Some(&usage.session),
+            Self::Session(meta) => Some(&meta.session),
+            Self::Lineage(lineage) => Some(&lineage.session),
+            Self::Context(fill) => Some(&fill.session),
+            Self::Compaction(compaction) => Some(&compaction.session),
+            Self::RateLimit(report) => report.session.as_ref(),
+            Self::ApiError(error) => Some(&error.session),
+            Self::Agent(agent) => Some(&agent.session),
+            Self::ToolCost(cost) => Some(&cost.session),
+            Self::Activity(activity) => Some(&activity.session),
+        }
+    }
+}
+
+/// How a request of a session went; of two of the same time a refusal counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestOutcome {
+    /// When.
+    pub at: Timestamp,
+    /// If it was refused because of a limit, when that is reset.
+    pub refused_until: Option<Timestamp>,
+}
+
 /// How a tool tells its responses apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResponseId {
@@ -207,7 +267,7 @@ pub struct ContextFill {
 }
 
 /// What asked for a compaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CompactionTrigger {
     /// The window was nearly full.

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::Condition;
 use crate::event::{
-    AgentTokens, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, IngestUpdate, MinuteTokens,
-    QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens, SessionUpdate,
+    AgentTokens, AgentsRest, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, IngestUpdate,
+    MinuteTokens, QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens, SessionUpdate,
 };
 use crate::format;
 use crate::ids::{AgentId, ModelId, SessionId};
@@ -32,6 +32,8 @@ pub use log::{LogEntry, LogLine};
 pub const MAX_SESSIONS: usize = 200;
 /// Most lines of the event log kept.
 pub const MAX_LOG: usize = 500;
+/// Subagents of a session shown one by one, by use; the others are summed.
+pub const AGENTS_REPORTED: usize = 50;
 /// Minutes of per-session token history kept.
 pub const MINUTES_KEPT: i64 = 300;
 /// Most points of a session's context curve; beyond, every other one goes.
@@ -134,8 +136,11 @@ pub struct Session {
     pub responses: u64,
     /// Tokens by minute over the last [`MINUTES_KEPT`] minutes, oldest first; empty minutes are absent.
     pub minutes: Vec<MinuteTokens>,
-    /// Its subagents.
+    /// Its subagents: the first [`AGENTS_REPORTED`] by use.
     pub agents: BTreeMap<AgentId, AgentTokens>,
+    /// Its other subagents together, where there are more than [`AGENTS_REPORTED`].
+    #[serde(default)]
+    pub agents_rest: AgentsRest,
     /// Its context window, once known.
     pub context: Option<ContextWindow>,
     /// Kind of its last failed request.
@@ -204,6 +209,10 @@ impl DashboardState {
                 let session = self.session(&start.id, start.start_time);
                 session.project.clone_from(&start.project);
                 session.started_at = start.start_time;
+                // All that is known of it follows.
+                session.minutes.clear();
+                session.agents.clear();
+                session.context = None;
                 if session.phase == SessionPhase::Ended {
                     session.phase = SessionPhase::Idle;
                 }
@@ -211,16 +220,12 @@ impl DashboardState {
             }
             Event::SessionUpdate(update) => self.session(&update.id, update.last_activity).update(update),
             Event::SessionTokens(tokens) => self.session(&tokens.id, tokens.last_activity).tokens(tokens, timestamp),
-            Event::SessionError(error) => {
-                if let Some(session) = self.sessions.get_mut(&error.id) {
-                    session.last_error = Some(error.error);
-                }
-            }
             Event::SessionComplete(complete) => {
                 if let Some(session) = self.sessions.get_mut(&complete.id) {
                     session.phase = SessionPhase::Ended;
                 }
             }
+            Event::SessionRemove(remove) => drop(self.sessions.remove(&remove.id)),
             Event::QuotaUpdate(update) => self.limit(update),
             Event::ContextUpdate(update) => self.session(&update.id, update.as_of).context(update),
             Event::CostUpdate(update) => self.cost(update),
@@ -231,8 +236,8 @@ impl DashboardState {
                     self.last_failure = Some(LastFailure { component: component.clone(), at: timestamp });
                 }
             }
-            // Alerts are derived from the state; the event is for the log and for notifications.
-            Event::QuotaWarning(_) | Event::ContextWarning(_) => {}
+            // For the log and for notifications: alerts are derived from the state, the last error is in the update.
+            Event::QuotaWarning(_) | Event::ContextWarning(_) | Event::SessionError(_) => {}
         }
     }
 
@@ -252,6 +257,7 @@ impl DashboardState {
             responses: 0,
             minutes: Vec::new(),
             agents: BTreeMap::new(),
+            agents_rest: AgentsRest::default(),
             context: None,
             last_error: None,
         })
@@ -287,7 +293,8 @@ impl DashboardState {
         }
         let first_shown = update.today - chrono::Days::new(DAYS_SHOWN as u64 - 1);
         let oldest = month_start(update.today).min(first_shown);
-        self.days.retain(|day| day.day >= oldest);
+        // A day of which everything was withdrawn is as one without use.
+        self.days.retain(|day| day.day >= oldest && day.responses > 0);
     }
 
     /// Folds in the figures of a limit.
@@ -328,14 +335,16 @@ impl Session {
         self.branch.clone_from(&update.branch);
         self.model.clone_from(&update.model);
         self.phase = update.phase;
-        self.last_activity = self.last_activity.max(update.last_activity);
+        self.started_at = update.started_at;
+        self.last_activity = update.last_activity;
+        self.last_error = update.last_error;
     }
 
     fn tokens(&mut self, tokens: &SessionTokens, now: Timestamp) {
         self.usage = tokens.usage;
         self.cost = tokens.cost;
         self.responses = tokens.responses;
-        self.last_activity = self.last_activity.max(tokens.last_activity);
+        self.last_activity = tokens.last_activity;
         for changed in &tokens.minutes {
             match self.minutes.binary_search_by_key(&changed.minute, |m| m.minute) {
                 Ok(at) if changed.total() == Tokens::ZERO => drop(self.minutes.remove(at)),
@@ -349,6 +358,10 @@ impl Session {
         for agent in &tokens.agents {
             self.agents.insert(agent.id.clone(), agent.clone());
         }
+        for id in &tokens.agents_removed {
+            self.agents.remove(id);
+        }
+        self.agents_rest = tokens.agents_rest;
     }
 
     fn context(&mut self, update: &ContextUpdate) {
@@ -362,7 +375,9 @@ impl Session {
             let compaction = now.compaction.is_some();
             push_context_point(&mut points, ContextPoint { at: now.as_of, used: now.used, compaction });
         }
-        self.context = Some(ContextWindow { now, points });
+        // Everything said of it may have been withdrawn.
+        let is_known = now.used.is_some() || now.model.is_some() || !points.is_empty();
+        self.context = is_known.then_some(ContextWindow { now, points });
     }
 }
 

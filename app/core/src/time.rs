@@ -18,6 +18,10 @@ pub const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// See [`SECOND_MS`].
 pub const DAY_MS: i64 = 24 * HOUR_MS;
 
+/// A time further ahead than this is unknown: a clock is wrong, or a zone was written as UTC (docs/DECISIONS, The
+/// future).
+pub const FUTURE_TOLERANCE_MS: i64 = 5 * MINUTE_MS;
+
 /// A calendar day in some zone.
 pub type Day = NaiveDate;
 
@@ -76,6 +80,11 @@ impl Timestamp {
         };
         let base = day.and_time(time).and_utc().timestamp_millis();
         Some(Self::from_unix_ms(base + fraction_ms - offset_min * MINUTE_MS))
+    }
+
+    /// The instant, unless it lies in the future of `now` beyond [`FUTURE_TOLERANCE_MS`]: then it is not known.
+    pub fn known_at(self, now: Self) -> Option<Self> {
+        (self.ms_since(now) <= FUTURE_TOLERANCE_MS).then_some(self)
     }
 
     /// `ms` milliseconds later (or earlier, if negative).

@@ -265,7 +265,7 @@ fn check_contexts(tool: Tool, root: &Path, truth: &Value, now: Timestamp, what: 
     let mut trackers = Trackers::new(config, Arc::new(PriceTable::embedded()));
     for mut file in Found::new(tool, root).files {
         let id = trackers.file(tool, &file.name);
-        let mut take = |record: Record| trackers.record(id, &record);
+        let mut take = |record: Record| trackers.record(id, &record, now);
         assert_eq!(file.reader.read(&file.bytes, &mut take), Reading::Valid);
         assert_eq!(file.reader.finish(&mut take), Reading::Valid);
     }

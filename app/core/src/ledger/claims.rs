@@ -140,7 +140,6 @@ impl Claim {
     }
 
     pub(super) fn place(&self) -> Place {
-        #[expect(clippy::cast_possible_truncation, reason = "the low bits")]
         let index = (self.place & ((1 << INDEX_BITS) - 1)) as u32;
         Place { byte_offset: self.place >> INDEX_BITS, index }
     }

@@ -364,10 +364,7 @@ mod properties {
             let file = ids[usize::from(gone)];
             if !part.is_loaded(file) {
                 for record in stored[usize::from(gone)].clone() {
-                    match record.id.message() {
-                        Some(message) => recall(&mut part, &stored, &ids, message),
-                        None => {}
-                    }
+                    if let Some(message) = record.id.message() { recall(&mut part, &stored, &ids, message) }
                 }
                 for record in stored[usize::from(gone)].clone().iter().filter(|it| it.id.message().is_none()) {
                     part.recall(file, record);

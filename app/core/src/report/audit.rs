@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
 use super::{Filter, ReportContext, ReportKind, Sum};
-use crate::drift::Drift;
+use crate::drift::{Comparison, Drift};
 use crate::history::{Response, Unreadable};
 use crate::ids::ModelId;
 use crate::record::Rejection;
@@ -180,7 +180,7 @@ impl Expiring {
 
 pub(super) fn audit<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Audit {
     let mut models: HashMap<&ModelId, Sum> = HashMap::new();
-    let mut comparison = basis.sessions.accounts.compare(basis.prices);
+    let mut comparison = Comparison::new(&basis.sessions.accounts, basis.prices);
     let responses = responses.inspect(|response| comparison.add(response));
     let counted = Counted::count(basis, responses, |response, sum| {
         if sum.cost.unpriced_responses > 0 {

@@ -108,7 +108,7 @@ impl Simulation {
         }
         while let Some((_, record)) = self.simulator.ready.pop_front() {
             let file = self.file(&record);
-            self.trackers.record(file, &record);
+            self.trackers.record(file, &record, self.now);
         }
         if let Some(presence) = self.simulator.take_presence() {
             self.trackers.presence(&presence);

@@ -100,7 +100,9 @@ impl Session {
 
     /// Subagents running, and all subagents.
     pub fn agents_running(&self, now: Timestamp) -> (usize, usize) {
-        (self.running_agents(now).len(), self.agents.len())
+        let rest = self.agents_rest;
+        let running = if self.is_active() { rest.running as usize } else { 0 };
+        (self.running_agents(now).len() + running, self.agents.len() + rest.count as usize)
     }
 
     /// Tokens of every minute from `first` to `last`, oldest first. A minute before the session

@@ -62,6 +62,11 @@ pub enum LogEntry {
         /// All its tokens.
         tokens: Tokens,
     },
+    /// `session:remove`.
+    Removed {
+        /// The session's project.
+        project: String,
+    },
     /// `quota:update` that changed something shown.
     Limit {
         /// Which limit.
@@ -124,6 +129,7 @@ impl LogEntry {
             }
             Event::SessionError(error) => Self::Error { project: project(&error.id), error: error.error },
             Event::SessionComplete(complete) => Self::Ended { project: project(&complete.id), tokens: complete.tokens },
+            Event::SessionRemove(remove) => Self::Removed { project: project(&remove.id) },
             Event::QuotaUpdate(update) if update.gone => return None,
             Event::QuotaUpdate(update) => {
                 let before = state.limits.get(&update.key).map(|limit| &limit.now);
@@ -178,6 +184,7 @@ impl LogLine {
             LogEntry::Tokens { .. } => "session:tokens",
             LogEntry::Error { .. } => "session:error",
             LogEntry::Ended { .. } => "session:complete",
+            LogEntry::Removed { .. } => "session:remove",
             LogEntry::Limit { .. } => "quota:update",
             LogEntry::Warning { alert } => match alert.condition {
                 Condition::LimitNear { .. } | Condition::LimitReached { .. } => "quota:warning",
@@ -207,6 +214,7 @@ impl LogLine {
             | LogEntry::Tokens { project, .. }
             | LogEntry::Error { project, .. }
             | LogEntry::Ended { project, .. }
+            | LogEntry::Removed { project }
             | LogEntry::Context { project, .. } => project.clone(),
             LogEntry::Limit { limit, .. } => format::limit(limit),
             LogEntry::Warning { alert } => match &alert.condition {
@@ -228,6 +236,7 @@ impl LogLine {
             }
             LogEntry::Error { error, .. } => format::api_error(*error).to_owned(),
             LogEntry::Ended { tokens, .. } => format!("ended · {} tokens", format::tokens(*tokens)),
+            LogEntry::Removed { .. } => "withdrawn: its file was rewritten".to_owned(),
             LogEntry::Limit { before, percent, used, .. } => {
                 change(*before, *percent).unwrap_or_else(|| share(None, *used))
             }

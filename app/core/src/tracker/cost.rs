@@ -38,6 +38,14 @@ impl CostTracker {
         self.changed.insert(day);
     }
 
+    /// What was used on days before, by responses read by a former process.
+    pub(super) fn recall(&mut self, days: impl IntoIterator<Item = DayUsage>) {
+        for day in days {
+            self.changed.insert(day.day);
+            self.days.insert(day.day, day);
+        }
+    }
+
     /// Tells of changed days that the state still shows.
     pub(super) fn flush(&mut self, now: Timestamp, events: &mut Vec<Event>) {
         let today = self.zone.day(now);

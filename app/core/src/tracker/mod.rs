@@ -1,79 +1,59 @@
 //! Records and time in, events out.
 //!
-//! [`Trackers`] owns the ledger and the four trackers: [`SessionMonitor`](session), which knows what
-//! each session does and used; [`QuotaTracker`](limits); [`ContextTracker`](context); and the
-//! [usage of days](cost). Records only mark what they touch; [`Trackers::flush`] then tells what
-//! changed, so that a burst of lines makes one event per session and not one per line. Time is an
-//! argument of `flush`: what happens without records (a reset, a session falling silent) happens there.
+//! [`Trackers`] owns the ledger and the four trackers: [`SessionMonitor`](session), which knows what each session does
+//! and used; [`QuotaTracker`](limits); [`ContextTracker`](context); and the [usage of days](cost). Records only mark what
+//! they touch; [`Trackers::flush`] then reports what changed, so that a burst of lines makes one event per session and
+//! not one per line. Time is an argument: what happens without records (a reset, a session falling silent) happens in
+//! `flush`.
+//!
+//! Everything a file says can be withdrawn ([`Trackers::retract_file`]): the ledger drops its claims, the trackers its
+//! contributions. What is left is what reading the other files alone would have given, and what is read again makes no
+//! event a second time.
+//!
+//! # What is held
+//! With a store behind them, the trackers hold the claims and sessions of the present; the owner recalls what records
+//! [need](Trackers::needs) of the past before it hands them in, and [releases](Trackers::release) what is committed and
+//! over. Without one, they hold everything.
 
 mod blocks;
 mod context;
 mod cost;
+mod future;
 mod limits;
-mod outcome;
+mod plan;
 mod session;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::str::FromStr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::accounts::Accounts;
 use crate::alert::{self, AlertSettings, AlertSubject, Arming};
 use crate::event::{Event, HealthCheck, HealthError, IngestUpdate, SessionError};
 use crate::history::{History, Sessions};
-use crate::ids::ModelId;
+use crate::ids::{MessageId, ModelId, SessionId};
 use crate::ledger::{Change, FileId, Ledger, Scope};
 use crate::price::PriceTable;
-use crate::record::{FileCounts, Presence, Record, Rejection, Tool, UsageRecord};
+use crate::record::{
+    Compaction, ContextFill, FileCounts, Lineage, Presence, ReadProgress, Record, Rejection, RequestOutcome, Tool,
+    UsageRecord,
+};
+use crate::session::SessionFacts;
 use crate::state::{DashboardState, Mode};
-use crate::time::{Timestamp, ZoneOffsets};
+use crate::time::{HOUR_MS, Timestamp, ZoneOffsets};
 use crate::units::Cost;
+
+use self::future::Future;
 
 pub use blocks::{BLOCK_MS, Block, blocks};
 pub use context::{AUTO_COMPACT_BUFFER, window_tokens};
 pub use limits::LimitReading;
+pub use plan::Plan;
 
 /// Newest refused lines kept in the state.
 const RECENT_REJECTIONS: usize = 20;
-
-/// The user's subscription, which decides the limit an estimate is compared with.
-///
-/// The limits are folklore (formats.md, section 2): the vendor publishes none in tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plan {
-    /// 19k tokens a window.
-    Pro,
-    /// 88k.
-    Max5,
-    /// 220k.
-    Max20,
-    /// The 90th percentile of the user's own past windows.
-    Custom,
-}
-
-impl Plan {
-    /// All plans, by name.
-    pub const ALL: [(&'static str, Plan); 4] =
-        [("pro", Self::Pro), ("max5", Self::Max5), ("max20", Self::Max20), ("custom", Self::Custom)];
-
-    /// The name, as options and files spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pro => "pro",
-            Self::Max5 => "max5",
-            Self::Max20 => "max20",
-            Self::Custom => "custom",
-        }
-    }
-}
-
-impl FromStr for Plan {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, plan)| *plan);
-        known.ok_or_else(|| format!("unknown plan {text:?}; allowed: pro, max5, max20, custom"))
-    }
-}
+/// Sessions silent for longer than this, and before today, are held no more: longer than the five-hour window, whose
+/// use is attributed to sessions.
+const HELD_AFTER_END_MS: i64 = 6 * HOUR_MS;
 
 /// What the trackers have to know that no record says.
 #[derive(Clone, Debug, Default)]
@@ -92,23 +72,28 @@ pub struct Trackers {
     config: TrackerConfig,
     prices: Arc<PriceTable>,
     ledger: Ledger,
-    /// Where and when sessions ran, for reports.
-    facts: Sessions,
     sessions: session::SessionMonitor,
     quota: limits::QuotaTracker,
     context: context::ContextTracker,
     cost: cost::CostTracker,
+    /// Lines dated in the future, to be taken with their time once it has come.
+    future: Future,
+    /// What tools say their sessions used, by file.
+    accounts: BTreeMap<FileId, Accounts>,
     /// Responses with tokens but without a price, by model.
     unpriced: BTreeMap<ModelId, u64>,
+    /// Responses that count, held or not.
     responses: u64,
-    recent_rejections: VecDeque<Rejection>,
+    recent_rejections: VecDeque<(FileId, Rejection)>,
+    /// How far the first read has come; none when it is done.
+    progress: Option<ReadProgress>,
     ingest_changed: bool,
     /// Events that need no more than passing on.
     waiting: Vec<Event>,
     /// What the user was told of.
     arming: Arming,
-    /// Whether `begin` was called; before, records are history.
-    begun: bool,
+    /// When numbering began; before, records are history.
+    begun: Option<Timestamp>,
 }
 
 /// A response that came into, or went out of, the count, with its price.
@@ -119,6 +104,24 @@ struct PricedChange<'a> {
     added: bool,
 }
 
+/// What has to be recalled before records can be taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Messages of which no claim is held.
+    pub messages: Vec<MessageId>,
+    /// Sessions that are not held.
+    pub sessions: BTreeSet<SessionId>,
+    /// Files of which not all claims are held.
+    pub files: BTreeSet<FileId>,
+}
+
+impl Needs {
+    /// Whether nothing is needed.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.sessions.is_empty() && self.files.is_empty()
+    }
+}
+
 impl Trackers {
     /// Trackers that know nothing yet.
     pub fn new(config: TrackerConfig, prices: Arc<PriceTable>) -> Self {
@@ -127,17 +130,19 @@ impl Trackers {
             quota: limits::QuotaTracker::new(config.plan, config.mode),
             context: context::ContextTracker::default(),
             cost: cost::CostTracker::new(config.zone.clone()),
+            future: Future::default(),
             config,
             prices,
             ledger: Ledger::default(),
-            facts: Sessions::default(),
+            accounts: BTreeMap::new(),
             unpriced: BTreeMap::new(),
             responses: 0,
             recent_rejections: VecDeque::new(),
+            progress: None,
             ingest_changed: true,
             waiting: Vec::new(),
             arming: Arming::default(),
-            begun: false,
+            begun: None,
         }
     }
 
@@ -146,9 +151,12 @@ impl Trackers {
         &self.ledger
     }
 
-    /// Everything reports are made of, as it is now.
+    /// Everything reports are made of, as it is now. Only what is held: of trackers that never released anything.
     pub fn history(&self) -> History {
-        History::of(&self.ledger, Scope::All, self.facts.clone())
+        let mut sessions = Sessions::default();
+        self.sessions.facts().for_each(|(id, facts)| sessions.insert(id, facts));
+        self.accounts.values().for_each(|accounts| sessions.accounts.merge(accounts.clone()));
+        History::of(&self.ledger, Scope::All, sessions)
     }
 
     /// The number of the tool's file at `path`, relative to its root.
@@ -157,16 +165,24 @@ impl Trackers {
     }
 
     /// What the tool's vendor last said of each of its limits.
-    pub fn rate_limits(&self, tool: Tool, now: Timestamp) -> impl Iterator<Item = LimitReading<'_>> {
-        self.quota.readings(tool, now)
+    pub fn rate_limits(&self, tool: Tool) -> impl Iterator<Item = LimitReading<'_>> {
+        self.quota.readings(tool)
     }
 
-    /// The file was truncated or rewritten: what it said is withdrawn.
-    pub fn retract_file(&mut self, file: FileId) {
+    /// The file was truncated or rewritten: what it said is withdrawn. All of it must be held.
+    pub fn retract_file(&mut self, file: FileId, now: Timestamp) {
+        self.mature(now);
         let mut changes = Vec::new();
         self.ledger.retract(file, &mut |change| changes.push(owned(change)));
-        self.take_changes(&changes);
+        self.take_changes(&changes, now);
+        self.sessions.retract(file);
+        self.quota.moved();
+        self.context.retract(file);
         self.quota.retract(file);
+        self.future.retract(file);
+        self.accounts.remove(&file);
+        self.recent_rejections.retain(|(other, _)| *other != file);
+        self.ingest_changed = true;
     }
 
     /// The file was deleted: what it said stays.
@@ -186,77 +202,144 @@ impl Trackers {
         if self.recent_rejections.len() == RECENT_REJECTIONS {
             self.recent_rejections.pop_front();
         }
-        self.recent_rejections.push_back(rejection.clone());
+        self.recent_rejections.push_back((file, rejection.clone()));
         self.ledger.reject(file, rejection);
         self.ingest_changed = true;
     }
 
-    /// Takes one record of the file.
-    pub fn record(&mut self, file: FileId, record: &Record) {
-        self.facts.record(record);
+    /// How far the first read has come; none when it is done.
+    pub fn progress(&mut self, progress: Option<ReadProgress>) {
+        self.ingest_changed |= self.progress != progress;
+        self.progress = progress;
+    }
+
+    /// Takes one record of the file, read at `now`. What it [needs](Self::needs) must be held.
+    pub fn record(&mut self, file: FileId, record: &Record, now: Timestamp) {
+        self.mature(now);
         match record {
             Record::Usage(usage) => {
                 let mut changes = Vec::new();
                 self.ledger.claim(file, usage, &mut |change| changes.push(owned(change)));
-                self.take_changes(&changes);
-                self.sessions.usage_seen(usage);
-                self.context.usage_seen(file, usage);
+                // Before the changes: they are of sessions held.
+                self.contribute(file, record, now);
+                self.take_changes(&changes, now);
                 self.ingest_changed = true;
             }
-            Record::Session(meta) => self.sessions.meta(meta),
             Record::Lineage(lineage) => {
                 let mut changes = Vec::new();
                 self.ledger.lineage(file, lineage, &mut |change| changes.push(owned(change)));
-                self.take_changes(&changes);
+                self.take_changes(&changes, now);
             }
-            Record::Context(fill) => self.context.fill(file, fill),
-            Record::Agent(agent) => self.sessions.agent(agent),
-            Record::Compaction(compaction) => self.context.compaction(file, compaction),
+            _ => self.contribute(file, record, now),
+        }
+    }
+
+    /// What a record says besides its claim: of a session, a context, a limit. A time that is still to come is unknown
+    /// until it has.
+    fn contribute(&mut self, file: FileId, record: &Record, now: Timestamp) {
+        let future = record.at().filter(|at| at.known_at(now).is_none());
+        let undated = future.map(|at| {
+            self.future.defer(at, file, record);
+            record.session().into_iter().for_each(|session| self.sessions.expect(session, at));
+            self.ingest_changed = true;
+            record.clone().without_time()
+        });
+        // What a line says of a context holds by its place in the file; its time is looked at when it is shown.
+        match record {
+            Record::Usage(usage) => self.context.usage_seen(file, self.ledger.path(file), usage),
+            Record::Context(fill) => self.context.fill(file, self.ledger.path(file), fill),
+            Record::Compaction(compaction) => self.context.compaction(file, self.ledger.path(file), compaction),
+            _ => {}
+        }
+        match undated {
+            None => self.contribute_known(file, record),
+            Some(Some(undated)) => self.contribute_known(file, &undated),
+            // Without its time it says nothing.
+            Some(None) => {}
+        }
+    }
+
+    /// What a record says of a session or a limit.
+    fn contribute_known(&mut self, file: FileId, record: &Record) {
+        match record {
+            Record::Usage(usage) => self.sessions.usage_seen(file, usage),
+            Record::Session(meta) => {
+                self.sessions.meta(file, meta);
+                self.quota.moved();
+            }
+            Record::Agent(agent) => self.sessions.agent(file, agent),
+            Record::Context(ContextFill { session, .. }) | Record::Compaction(Compaction { session, .. }) => {
+                self.sessions.mentioned(file, session);
+            }
             Record::RateLimit(report) => {
                 self.quota.add(file, report);
-                self.sessions.refused(report);
+                if report.rejected
+                    && let Some(session) = &report.session
+                {
+                    let outcome = RequestOutcome { at: report.at, refused_until: Some(limits::refused_until(report)) };
+                    self.sessions.outcome(file, session, outcome);
+                }
             }
-            // For reports: live figures are our own.
-            Record::ToolCost(_) => {}
-            // For the store.
-            Record::Activity(_) => {}
+            Record::ToolCost(account) => self.accounts.entry(file).or_default().take(account),
             Record::ApiError(error) => {
-                if self.begun {
+                let seen = self.sessions.error(file, &error.session, error.at, error.kind);
+                if let (Some(error), Some(begun)) = (seen, self.begun)
+                    && error.at > begun
+                {
                     let error = SessionError { id: error.session.clone(), error: error.kind };
                     self.waiting.push(Event::SessionError(error));
                 }
             }
+            // Activity is for the store; lineage is a matter of claims.
+            Record::Activity(_) | Record::Lineage(_) => {}
         }
     }
 
-    fn take_changes(&mut self, changes: &[(UsageRecord, bool)]) {
+    /// Takes what was dated in the future, and is so no longer.
+    fn mature(&mut self, now: Timestamp) {
+        for (file, record) in self.future.due_records(now) {
+            self.contribute_known(file, &record);
+            record.session().into_iter().for_each(|session| self.context.matured(session));
+            self.ingest_changed = true;
+        }
+        for record in self.future.due_responses(now) {
+            let undated = UsageRecord { at: None, ..record.clone() };
+            self.take_change(&undated, false);
+            self.take_change(&record, true);
+        }
+    }
+
+    fn take_changes(&mut self, changes: &[(UsageRecord, bool)], now: Timestamp) {
         for (record, added) in changes {
-            let change = PricedChange { record, cost: self.prices.charge(&record.model, &record.usage), added: *added };
-            self.sessions.change(change);
-            self.quota.change(change);
-            self.cost.change(change);
-            self.responses = if *added { self.responses + 1 } else { self.responses.saturating_sub(1) };
-            if change.cost.unpriced_responses > 0 {
-                let count = self.unpriced.entry(record.model.clone()).or_default();
-                *count = if *added { *count + 1 } else { count.saturating_sub(1) };
+            match record.at {
+                Some(at) if at.known_at(now).is_none() => {
+                    self.future.change(at, record, *added);
+                    self.take_change(&UsageRecord { at: None, ..record.clone() }, *added);
+                }
+                _ => self.take_change(record, *added),
             }
         }
     }
 
-    /// Responses since `since` are all known; those before it are still to be read. Limits whose window, or whose block,
-    /// may begin before it are marked incomplete.
-    pub fn reading_history(&mut self, since: Timestamp) {
-        self.quota.reading_history(since);
+    fn take_change(&mut self, record: &UsageRecord, added: bool) {
+        let change = self.priced(record, added);
+        self.sessions.change(change);
+        self.quota.change(change);
+        self.cost.change(change);
+        self.responses = if added { self.responses + 1 } else { self.responses.saturating_sub(1) };
+        if change.cost.unpriced_responses > 0 {
+            let count = self.unpriced.entry(record.model.clone()).or_default();
+            *count = if added { *count + 1 } else { count.saturating_sub(1) };
+        }
     }
 
-    /// All responses are known. Of those that are too old to be held, `before` finds a tool's newest block: of its
-    /// responses before the given time.
-    pub fn history_read(&mut self, before: impl Fn(Tool, Timestamp) -> Option<Block>) {
-        self.quota.history_read(before);
+    fn priced<'a>(&self, record: &'a UsageRecord, added: bool) -> PricedChange<'a> {
+        PricedChange { record, cost: self.prices.charge(&record.model, &record.usage), added }
     }
 
-    /// The running sessions, all of them, each time anything about them changed.
+    /// The running sessions, all of them, each time anything about them changed. They must be held.
     pub fn presence(&mut self, running: &[Presence]) {
+        self.quota.moved();
         self.sessions.presence(running);
     }
 
@@ -265,13 +348,12 @@ impl Trackers {
         self.waiting.push(Event::HealthCheck(check));
     }
 
-    /// A part failed once more: it is told of again, if its health says so too.
+    /// A part failed once more: it is reported again, if its health says so too.
     pub fn failure(&mut self, failure: &HealthError) {
         self.arming.rearm(&AlertSubject::Part(failure.component.clone()));
     }
 
-    /// What in `state`, into which all events have been folded, is news for the user. Nothing is before
-    /// [`begin`](Self::begin).
+    /// What in `state`, into which all events have been folded, is news for the user.
     pub fn warnings(&mut self, state: &DashboardState, now: Timestamp) -> Vec<Event> {
         let alerts = alert::alerts(state, &AlertSettings::default(), now);
         self.arming.news(&alerts).into_iter().filter_map(alert::warning).collect()
@@ -287,28 +369,45 @@ impl Trackers {
         self.arming = arming;
     }
 
-    /// Ends the reading of history: all of it is in the returned state, no event tells of it, and
-    /// warnings for what is already so do not fire.
+    /// Responses since `since` are all known; those before it are still to be read. Limits whose window, or whose block,
+    /// may begin before it are marked incomplete.
+    pub fn reading_history(&mut self, since: Timestamp) {
+        self.quota.reading_history(since);
+    }
+
+    /// All responses are known. Of those that are too old to be held, `before` finds a tool's newest block: of its
+    /// responses before the given time.
+    pub fn history_read(&mut self, before: impl Fn(Tool, Timestamp) -> Option<Block>) {
+        self.quota.history_read(before);
+    }
+
+    /// Ends the reading of what decides the present: all of it is in the returned state, no event tells of it, and
+    /// warnings for what is already so do not fire. What is older may still be read; it changes figures by ordinary
+    /// events.
     pub fn begin(&mut self, now: Timestamp) -> DashboardState {
         let plan = self.config.plan.map(|plan| plan.as_str().to_owned());
         let mut state = DashboardState::new(self.config.mode, self.config.zone.clone(), plan, now);
         self.quota.learn_custom_limit(&self.ledger);
-        self.sessions.forget_before_today(&self.config.zone, now);
+        self.sessions.refresh();
+        self.sessions.begin(&self.config.zone, now);
+        self.context.begin(now);
         for event in self.flush(now) {
             state.apply_silently(&event, now);
         }
         // What is already so is not news.
         self.warnings(&state, now);
-        self.begun = true;
+        self.begun = Some(now);
         state
     }
 
     /// Everything that changed since the last call, by records or by time alone.
     pub fn flush(&mut self, now: Timestamp) -> Vec<Event> {
+        self.mature(now);
         let mut events = Vec::new();
+        let first = self.begun.is_none();
         let limit = self.quota.plan_limit(Tool::ClaudeCode);
-        self.sessions.flush(now, limit, &self.config.zone, &mut self.context, !self.begun, &mut events);
-        self.quota.flush(now, &|id| self.sessions.directory(id), !self.begun, &mut events);
+        self.sessions.flush(now, limit, &self.config.zone, &mut self.context, &mut events);
+        self.quota.flush(now, &|id| self.sessions.directory(id), first, &mut events);
         self.cost.flush(now, &mut events);
         if std::mem::take(&mut self.ingest_changed) {
             events.push(Event::IngestUpdate(self.ingest()));
@@ -328,10 +427,152 @@ impl Trackers {
             rejected_lines: counts.rejected_lines,
             unknown_records: counts.unknown_records,
             bad_counts: counts.bad_counts,
+            future_times: self.future.len(),
             unpriced: self.unpriced.values().sum(),
             unpriced_models: self.unpriced.iter().filter(|&(_, &n)| n > 0).map(|(model, _)| model.clone()).collect(),
-            rejections: self.recent_rejections.iter().cloned().collect(),
+            rejections: self.recent_rejections.iter().map(|(_, rejection)| rejection.clone()).collect(),
+            progress: self.progress,
         }
+    }
+
+    // ---- What is held -------------------------------------------------------------------------------------------
+
+    /// What has to be recalled before these records of `file` are taken. Costs a look-up for each record.
+    pub fn needs<'a>(&self, file: FileId, records: impl IntoIterator<Item = &'a Record>) -> Needs {
+        let mut needs = Needs::default();
+        for record in records {
+            match record {
+                Record::Usage(usage) => {
+                    let message = usage.id.message().filter(|&message| !self.ledger.is_held(message));
+                    needs.messages.extend(message.filter(|message| needs.messages.last() != Some(message)));
+                }
+                Record::Lineage(lineage) => needs.files.extend(self.lineage_needs(file, Some(lineage))),
+                _ => {}
+            }
+            if let Some(session) = record.session().filter(|id| !self.sessions.is_held(id))
+                && !needs.sessions.contains(session)
+            {
+                needs.sessions.insert(session.clone());
+            }
+        }
+        needs
+    }
+
+    /// What has to be recalled before `file` is retracted.
+    pub fn needs_to_retract(&self, file: FileId) -> Needs {
+        let mut files: BTreeSet<FileId> = self.lineage_needs(file, None).collect();
+        if !self.ledger.is_loaded(file) {
+            files.insert(file);
+        }
+        Needs { files, ..Needs::default() }
+    }
+
+    /// What has to be recalled before these sessions are said to run.
+    pub fn needs_of_presence(&self, running: &[Presence]) -> Needs {
+        let sessions = running.iter().map(|presence| &presence.session).filter(|id| !self.sessions.is_held(id));
+        Needs { sessions: sessions.cloned().collect(), ..Needs::default() }
+    }
+
+    fn lineage_needs(&self, file: FileId, lineage: Option<&Lineage>) -> impl Iterator<Item = FileId> {
+        let concerned = self.ledger.concerned_by(file, lineage);
+        concerned.into_iter().filter(|&file| !self.ledger.is_loaded(file))
+    }
+
+    /// A file that was read by a former process, or released: nothing of it is held yet.
+    pub fn known_file(&mut self, tool: Tool, path: &str, counts: FileCounts, lineage: Option<&Lineage>) -> FileId {
+        let file = self.ledger.file(tool, path);
+        self.ledger.set_loaded(file, false);
+        self.ledger.set_counts(file, counts);
+        if let Some(lineage) = lineage {
+            self.ledger.recall_lineage(file, lineage);
+        }
+        self.ingest_changed = true;
+        file
+    }
+
+    /// Holds claims made before, all there are on their messages. No figure changes.
+    pub fn recall_claims<'a>(&mut self, claims: impl IntoIterator<Item = (FileId, &'a UsageRecord)>) {
+        claims.into_iter().for_each(|(file, claim)| self.ledger.recall(file, claim));
+    }
+
+    /// All claims of the file are held from now on: those on their messages have been recalled.
+    pub fn loaded(&mut self, file: FileId) {
+        self.ledger.set_loaded(file, true);
+    }
+
+    /// Holds sessions again: `records` are all there are of them, by file, and the claims among them are held. What is
+    /// recalled makes no events of its own; the sessions' figures are as if they had never been forgotten.
+    pub fn recall_sessions<'a>(
+        &mut self,
+        sessions: &BTreeSet<SessionId>,
+        files: impl IntoIterator<Item = (FileId, &'a [Record])>,
+        now: Timestamp,
+    ) {
+        let sessions: BTreeSet<&SessionId> = sessions.iter().filter(|id| !self.sessions.is_held(id)).collect();
+        let mut used = Vec::new();
+        for (file, records) in files {
+            for record in records.iter().filter(|record| record.session().is_some_and(|id| sessions.contains(id))) {
+                // Limits are held for good.
+                if !matches!(record, Record::RateLimit(_)) {
+                    self.contribute(file, record, now);
+                }
+            }
+            used.extend(self.ledger.responses_of(file).filter(|response| sessions.contains(&response.session)));
+        }
+        for mut record in used {
+            record.at = record.at.and_then(|at| at.known_at(now));
+            let change = self.priced(&record, true);
+            self.sessions.change(change);
+        }
+        for id in sessions {
+            self.sessions.recalled(id);
+            self.quota.forget_directory(id);
+        }
+    }
+
+    /// Responses read by a former process, that count: how many, and those without a price by model.
+    pub fn recall_totals(&mut self, responses: u64, unpriced: BTreeMap<ModelId, u64>) {
+        self.responses += responses;
+        unpriced.into_iter().for_each(|(model, count)| *self.unpriced.entry(model).or_default() += count);
+        self.ingest_changed = true;
+    }
+
+    /// What was used on days before, by responses read by a former process.
+    pub fn recall_days(&mut self, days: impl IntoIterator<Item = crate::event::DayUsage>) {
+        self.cost.recall(days);
+    }
+
+    /// A response of the last days, read by a former process: it counts in the windows of its tool's limits.
+    pub fn recall_use(&mut self, response: &UsageRecord) {
+        let change = self.priced(response, true);
+        self.quota.change(change);
+    }
+
+    /// The directory in which a session began whose use is recalled, but which is not held itself.
+    pub fn recall_directory(&mut self, session: &SessionId, directory: String) {
+        self.quota.recall_directory(session, directory);
+    }
+
+    /// Lets go of sessions that are over and of claims that are committed to a store, unless they are a held session's.
+    pub fn release(&mut self, is_committed: impl Fn(FileId) -> bool, now: Timestamp) {
+        let today = self.config.zone.day_start(self.config.zone.day(now));
+        let horizon = today.min(now.plus_ms(-HELD_AFTER_END_MS));
+        for (session, directory) in self.sessions.forget_before(horizon, &is_committed, now) {
+            self.context.forget(&session);
+            directory.into_iter().for_each(|directory| self.quota.recall_directory(&session, directory));
+        }
+        let sessions = &self.sessions;
+        self.ledger.release(|file| !is_committed(file) || sessions.is_of_held(file));
+    }
+
+    /// What is known of a session, if it is held.
+    pub fn facts_of(&self, session: &SessionId) -> Option<&SessionFacts> {
+        self.sessions.facts().find(|(id, _)| *id == session).map(|(_, facts)| facts)
+    }
+
+    /// Sessions and claims held.
+    pub fn held(&self) -> (usize, usize) {
+        (self.sessions.len(), self.ledger.held())
     }
 }
 

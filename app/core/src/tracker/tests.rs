@@ -9,6 +9,7 @@ use crate::ids::{AgentId, MessageId, SessionId};
 use crate::level::Level;
 use crate::record::{
     Compaction, CompactionTrigger, ContextFill, LimitKey, Place, PresenceStatus, RateLimitReport, ResponseId, Tool,
+    WindowMinutes,
 };
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::units::{TokenUsage, Tokens};
@@ -65,7 +66,7 @@ impl Desk {
     }
 
     fn feed(&mut self, record: UsageRecord, now: Timestamp) -> Vec<&'static str> {
-        self.trackers.record(self.file, &Record::Usage(record));
+        self.trackers.record(self.file, &Record::Usage(record), now);
         self.flush(now)
     }
 
@@ -89,8 +90,8 @@ impl Desk {
 fn history_is_in_the_state_but_makes_no_events() {
     let mut trackers = trackers(None);
     let file = trackers.file(Tool::ClaudeCode, "a.jsonl");
-    trackers.record(file, &Record::Usage(usage("s", "m1", start(), [10, 5, 100, 900])));
-    trackers.record(file, &Record::Usage(usage("s", "m1", start(), [10, 50, 100, 900])));
+    trackers.record(file, &Record::Usage(usage("s", "m1", start(), [10, 5, 100, 900])), start());
+    trackers.record(file, &Record::Usage(usage("s", "m1", start(), [10, 50, 100, 900])), start());
     trackers.set_counts(file, FileCounts { usage_records: 2, ..FileCounts::default() });
     let desk = Desk::begin(trackers, start().plus_ms(MINUTE_MS));
     assert_eq!(desk.session("s").usage.total(), Tokens(1_060));
@@ -106,7 +107,7 @@ fn history_is_in_the_state_but_makes_no_events() {
 fn sessions_of_days_past_stay_out_of_the_state_until_they_go_on() {
     let mut trackers = trackers(None);
     let file = trackers.file(Tool::ClaudeCode, "a.jsonl");
-    trackers.record(file, &Record::Usage(usage("s", "m1", start(), [1, 1, 0, 0])));
+    trackers.record(file, &Record::Usage(usage("s", "m1", start(), [1, 1, 0, 0])), start());
     let later = start().plus_ms(48 * HOUR_MS);
     let mut desk = Desk::begin(trackers, later);
     assert!(desk.state.sessions.is_empty());
@@ -120,7 +121,7 @@ fn one_burst_makes_one_event_of_a_kind_per_session() {
     let mut desk = Desk::begin(trackers(None), start());
     for i in 0..50 {
         let record = usage("s", &format!("m{i}"), start(), [1, 1, 1, 1]);
-        desk.trackers.record(desk.file, &Record::Usage(record));
+        desk.trackers.record(desk.file, &Record::Usage(record), start());
     }
     let kinds = desk.flush(start());
     assert_eq!(kinds.iter().filter(|kind| **kind == "session:tokens").count(), 1);
@@ -193,6 +194,7 @@ fn context_warns_once_a_level_and_again_after_a_compaction() {
             pre_tokens: Some(Tokens(160_000)),
             post_tokens: None,
         }),
+        at,
     );
     desk.flush(at);
     let context = desk.session("s").context.clone().unwrap();
@@ -248,7 +250,7 @@ fn what_the_vendor_says_goes_before_an_estimate_until_its_reset() {
         rejected: false,
         session: None,
     };
-    desk.trackers.record(desk.file, &Record::RateLimit(report));
+    desk.trackers.record(desk.file, &Record::RateLimit(report), start());
     desk.flush(start());
     let quota = desk.state.five_hour().unwrap().now.clone();
     assert_eq!(
@@ -281,7 +283,7 @@ fn a_session_is_blocked_while_its_newest_request_was_refused() {
         ([refusal(), answer(11)], SessionPhase::Working),
     ] {
         let mut desk = Desk::begin(trackers(None), start());
-        records.iter().for_each(|record| desk.trackers.record(desk.file, record));
+        records.iter().for_each(|record| desk.trackers.record(desk.file, record, at(20)));
         desk.flush(at(20));
         assert_eq!(desk.session("s").phase, phase);
         assert_eq!(desk.state.five_hour().unwrap().now.blocked, phase == SessionPhase::Blocked);
@@ -366,7 +368,7 @@ fn what_another_tool_uses_is_in_the_totals_but_in_no_window_of_claude() {
         Record::Context(ContextFill { session, at, model, used: Tokens(used), window: Tokens(258_400) })
     };
     for record in [Record::Usage(used), fill(39_000), report(&five_hour, 99.0), report(&weekly, 98.0), fill(129_200)] {
-        desk.trackers.record(codex, &record);
+        desk.trackers.record(codex, &record, start());
     }
     desk.flush(start());
     assert_eq!(desk.state.today_usage().unwrap().usage.total(), Tokens(41_900));
@@ -375,9 +377,9 @@ fn what_another_tool_uses_is_in_the_totals_but_in_no_window_of_claude() {
     assert_eq!(quota.used_by.iter().map(|share| share.own_percent).collect::<Vec<_>>(), [100.0]);
     let week = desk.state.seven_day().unwrap().now.clone();
     assert_eq!((week.used, week.percent), (Tokens(1_900), None));
-    let said: Vec<_> = desk.trackers.rate_limits(Tool::Codex, start()).map(|reading| reading.percent).collect();
+    let said: Vec<_> = desk.trackers.rate_limits(Tool::Codex).map(|reading| reading.percent).collect();
     assert_eq!(said, [Some(99.0), Some(98.0)]);
-    assert_eq!(desk.trackers.rate_limits(Tool::ClaudeCode, start()).count(), 0);
+    assert_eq!(desk.trackers.rate_limits(Tool::ClaudeCode).count(), 0);
     let limit = desk.state.limits[&five_hour].now.clone();
     assert_eq!((limit.percent, limit.status, limit.used), (Some(99.0), Level::Critical, Tokens(10_000)));
     assert_eq!((limit.provenance, limit.used_by[0].project.as_str()), (Provenance::Official, "c"));
@@ -389,7 +391,7 @@ fn what_another_tool_uses_is_in_the_totals_but_in_no_window_of_claude() {
     assert_eq!((warned(&five_hour), warned(&weekly)), (1, 1), "warned of like any limit");
     let line = desk.state.log.iter().rfind(|line| line.kind() == "quota:update").unwrap();
     assert_eq!((line.subject().as_str(), line.change().as_str()), ("Codex Weekly", "98.0\u{202f}%"));
-    desk.trackers.record(codex, &report(&five_hour, 99.0));
+    desk.trackers.record(codex, &report(&five_hour, 99.0), start());
     assert_eq!(desk.flush(start()), Vec::<&str>::new(), "said once more");
 
     assert_eq!((desk.session("s").tool, desk.session("c").tool), (Tool::ClaudeCode, Tool::Codex));
@@ -480,7 +482,7 @@ mod properties {
             let mut all = trackers(Some(Plan::Pro));
             let file = all.file(Tool::ClaudeCode, "a.jsonl");
             for record in &records {
-                all.record(file, &Record::Usage(record.clone()));
+                all.record(file, &Record::Usage(record.clone()), record.at.unwrap());
             }
             let whole = all.begin(records.last().unwrap().at.unwrap());
             prop_assert_eq!(&whole.ingest, &desk.state.ingest);
@@ -494,5 +496,323 @@ mod properties {
             let quota = |state: &DashboardState| state.five_hour().map(|w| (w.now.used, w.now.reset_time, w.now.percent));
             prop_assert_eq!(quota(&whole), quota(&desk.state));
         }
+    }
+}
+
+/// Files, the store that has their records, and trackers that hold only what they need.
+#[cfg(not(target_arch = "wasm32"))]
+mod retraction {
+    use super::*;
+    use crate::record::{AgentMeta, ApiError, ApiErrorKind, SessionMeta};
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const FILES: [&str; 4] = ["a.jsonl", "b.jsonl", "c.jsonl", "d.jsonl"];
+
+    /// What may happen. Records are drawn by number, so that files repeat each other's.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Append(usize, u8),
+        Truncate(usize, prop::sample::Index),
+        Rewrite(usize, Vec<u8>),
+        Archive(usize),
+        Release,
+        Flush(u16),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let file = || 0..FILES.len();
+        prop_oneof![
+            8 => (file(), any::<u8>()).prop_map(|(file, record)| Step::Append(file, record)),
+            1 => (file(), any::<prop::sample::Index>()).prop_map(|(file, at)| Step::Truncate(file, at)),
+            1 => (file(), prop::collection::vec(any::<u8>(), 0..4)).prop_map(|(file, to)| Step::Rewrite(file, to)),
+            1 => file().prop_map(Step::Archive),
+            2 => Just(Step::Release),
+            3 => (0u16..2_000).prop_map(Step::Flush),
+        ]
+    }
+
+    /// The record of this number, as the line at `offset` of a file has it.
+    fn record(number: u8, offset: usize) -> Record {
+        let session = format!("s{}", number % 3);
+        let at = start().plus_ms(i64::from(number / 2) * 40 * SECOND_MS - 20 * HOUR_MS * i64::from(number % 5 / 4));
+        let id = SessionId::new(session.as_str());
+        if number % 29 == 7 {
+            return Record::RateLimit(RateLimitReport {
+                limit: LimitKey::five_hour(Tool::ClaudeCode),
+                at,
+                used_percent: number.is_multiple_of(2).then(|| f64::from(number % 100)),
+                resets_at: Some(start().plus_ms(HOUR_MS)),
+                rejected: !number.is_multiple_of(2),
+                session: Some(id),
+            });
+        }
+        match number / 3 % 9 {
+            0..5 => {
+                let agent = (number % 4 == 1).then(|| AgentId::new(format!("a{}", number % 2)));
+                let place = Place { byte_offset: offset as u64, index: 0 };
+                let message = format!("m{}", number % 11);
+                let tokens = [1, u64::from(number), 2, 30_000 + 400 * u64::from(number)];
+                let sidechain = agent.is_some() || number % 13 == 5;
+                let usage = usage(&session, &message, at, tokens);
+                let id = if number.is_multiple_of(17) { ResponseId::Alone { request: None } } else { usage.id };
+                Record::Usage(UsageRecord { agent, sidechain, place, id, ..usage })
+            }
+            5 => Record::Session(SessionMeta {
+                tool: Tool::ClaudeCode,
+                session: id,
+                agent: (number % 4 == 1).then(|| AgentId::new(format!("a{}", number % 2))),
+                cwd: Some(format!("/home/ada/p{}", number % 7)),
+                branch: Some(format!("b{}", number % 5)),
+                version: None,
+                at: Some(at),
+            }),
+            6 => Record::Agent(AgentMeta {
+                session: id,
+                agent: AgentId::new(format!("a{}", number % 2)),
+                agent_type: Some(format!("t{}", number % 4)),
+            }),
+            7 => Record::Compaction(Compaction {
+                session: id,
+                at: Some(at),
+                trigger: CompactionTrigger::Auto,
+                pre_tokens: None,
+                post_tokens: Some(Tokens(u64::from(number) * 100)),
+            }),
+            _ => Record::ApiError(ApiError { session: id, at: Some(at), kind: ApiErrorKind::Overloaded }),
+        }
+    }
+
+    struct World {
+        desk: Desk,
+        ids: Vec<FileId>,
+        /// What each file says, and whether it is there.
+        files: Vec<(Vec<Record>, bool)>,
+        now: Timestamp,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut trackers = trackers(Some(Plan::Pro));
+            let ids = FILES.iter().map(|name| trackers.file(Tool::ClaudeCode, name)).collect();
+            let desk = Desk::begin(trackers, start());
+            Self { desk, ids, files: vec![(Vec::new(), true); FILES.len()], now: start() }
+        }
+
+        /// Recalls from the store, which has everything, as the engine does.
+        fn recall(&mut self, needs: &Needs) {
+            let of_session = |(records, _): &(Vec<Record>, bool)| {
+                records.iter().any(|it| it.session().is_some_and(|id| needs.sessions.contains(id)))
+            };
+            let files: Vec<usize> = (0..self.files.len())
+                .filter(|&at| needs.files.contains(&self.ids[at]) || of_session(&self.files[at]))
+                .collect();
+            let trackers = &mut self.desk.trackers;
+            let mut messages: BTreeSet<MessageId> = needs.messages.iter().copied().collect();
+            for &at in &files {
+                if trackers.ledger().is_loaded(self.ids[at]) {
+                    continue;
+                }
+                for record in &self.files[at].0 {
+                    let Record::Usage(usage) = record else { continue };
+                    match usage.id.message() {
+                        Some(message) => messages.extend(Some(message).filter(|&it| !trackers.ledger().is_held(it))),
+                        None => trackers.recall_claims([(self.ids[at], usage)]),
+                    }
+                }
+            }
+            for (at, (records, _)) in self.files.iter().enumerate() {
+                let claims = records.iter().filter_map(|record| match record {
+                    Record::Usage(usage) if usage.id.message().is_some_and(|it| messages.contains(&it)) => Some(usage),
+                    _ => None,
+                });
+                trackers.recall_claims(claims.map(|usage| (self.ids[at], usage)));
+            }
+            files.iter().for_each(|&at| trackers.loaded(self.ids[at]));
+            let files = files.iter().map(|&at| (self.ids[at], self.files[at].0.as_slice()));
+            trackers.recall_sessions(&needs.sessions, files, self.now);
+        }
+
+        fn append(&mut self, at: usize, number: u8) {
+            let record = record(number, self.files[at].0.len());
+            let needs = self.desk.trackers.needs(self.ids[at], [&record]);
+            self.recall(&needs);
+            self.desk.trackers.file(Tool::ClaudeCode, FILES[at]);
+            self.desk.trackers.record(self.ids[at], &record, self.now);
+            self.files[at].0.push(record);
+            self.files[at].1 = true;
+        }
+
+        fn retract(&mut self, at: usize) {
+            let needs = self.desk.trackers.needs_to_retract(self.ids[at]);
+            self.recall(&needs);
+            self.desk.trackers.retract_file(self.ids[at], self.now);
+            self.files[at].0.clear();
+        }
+
+        fn step(&mut self, step: &Step) {
+            match step {
+                Step::Append(at, number) => self.append(*at, *number),
+                Step::Truncate(at, index) => {
+                    let kept = self.files[*at].0[..index.index(self.files[*at].0.len() + 1)].to_vec();
+                    self.retract(*at);
+                    for record in kept {
+                        let needs = self.desk.trackers.needs(self.ids[*at], [&record]);
+                        self.recall(&needs);
+                        self.desk.trackers.record(self.ids[*at], &record, self.now);
+                        self.files[*at].0.push(record);
+                    }
+                }
+                Step::Rewrite(at, numbers) => {
+                    self.retract(*at);
+                    numbers.iter().for_each(|&number| self.append(*at, number));
+                }
+                Step::Archive(at) => {
+                    self.desk.trackers.archive_file(self.ids[*at]);
+                    self.files[*at].1 = false;
+                }
+                Step::Release => self.desk.trackers.release(|_| true, self.now),
+                Step::Flush(seconds) => {
+                    self.now = self.now.plus_ms(i64::from(*seconds) * SECOND_MS);
+                    self.desk.flush(self.now);
+                }
+            }
+        }
+    }
+
+    /// A session, without what depends on when it was looked at.
+    fn outline(session: &crate::state::Session, now: Timestamp) -> impl PartialEq + std::fmt::Debug + use<> {
+        let context = session.context.as_ref().map(|context| {
+            let now = &context.now;
+            (now.used, now.limit, now.percent, now.status, now.model.clone(), now.as_of)
+        });
+        // The state drops minutes out of reach with the session's next tokens.
+        let oldest = now.plus_ms(-300 * MINUTE_MS).minute();
+        let minutes: Vec<_> = session.minutes.iter().filter(|it| it.minute > oldest).copied().collect();
+        let mut agents: Vec<_> = session.agents.values().cloned().collect();
+        agents.iter_mut().for_each(|agent| agent.rate = Tokens::ZERO);
+        (
+            (session.project.clone(), session.cwd.clone(), session.branch.clone(), session.model.clone()),
+            (session.phase, session.started_at, session.last_activity, session.last_error),
+            (session.usage, session.cost, session.responses, minutes),
+            (agents, session.agents_rest, context),
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+        #[test]
+        fn whatever_happens_to_files_the_state_is_that_of_one_clean_read(steps in prop::collection::vec(step(), 1..60)) {
+            let mut world = World::new();
+            steps.iter().for_each(|step| world.step(step));
+            // Levels fall a minute later.
+            for seconds in [0, 61, 61, 1] {
+                world.step(&Step::Flush(seconds));
+            }
+            let mut fresh = trackers(Some(Plan::Pro));
+            for (at, (records, present)) in world.files.iter().enumerate() {
+                let file = fresh.file(Tool::ClaudeCode, FILES[at]);
+                records.iter().for_each(|record| fresh.record(file, record, world.now));
+                if !present {
+                    fresh.archive_file(file);
+                }
+            }
+            let mut expected = fresh.begin(world.now);
+            for event in fresh.flush(world.now) {
+                expected.apply_silently(&event, world.now);
+            }
+            let found = &world.desk.state;
+            // Sessions of days past that were shown when they were withdrawn or went on may still be: nothing of
+            // today may be missing or different.
+            for (id, session) in &expected.sessions {
+                let known = found.sessions.get(id).map(|it| outline(it, world.now));
+                prop_assert_eq!(known, Some(outline(session, world.now)), "{}", id);
+            }
+            for id in found.sessions.keys().filter(|id| !expected.sessions.contains_key(id)) {
+                prop_assert!(fresh.facts_of(id).is_some(), "{} is shown and nothing is known of it", id);
+            }
+            let limits = |state: &DashboardState| -> Vec<_> {
+                let figures = |limit: &crate::state::LimitState| {
+                    let now = &limit.now;
+                    // Of sessions held no more, the directory is the one known when they were let go.
+                    let used_by = now.used_by.clone().into_iter().filter(|_| now.key.window == WindowMinutes::FIVE_HOURS);
+                    let used = (now.used, used_by.collect::<Vec<_>>(), now.models.clone());
+                    (now.key.clone(), used, now.percent, now.reset_time, now.provenance, now.blocked, now.complete)
+                };
+                state.limits.values().map(figures).collect()
+            };
+            prop_assert_eq!(limits(found), limits(&expected));
+            prop_assert_eq!(&found.days, &expected.days);
+            prop_assert_eq!((found.ingest.responses, found.ingest.unpriced), (expected.ingest.responses, expected.ingest.unpriced));
+            // From then on, the same happens.
+            let record = record(0, 1_000);
+            let needs = world.desk.trackers.needs(world.ids[0], [&record]);
+            world.recall(&needs);
+            for trackers in [&mut world.desk.trackers, &mut fresh] {
+                let file = trackers.file(Tool::ClaudeCode, FILES[0]);
+                trackers.record(file, &record, world.now);
+            }
+            let tokens = |trackers: &mut Trackers| {
+                let events = trackers.flush(world.now);
+                events.into_iter().filter_map(|it| if let Event::SessionTokens(it) = it { Some((it.id, it.usage)) } else { None }).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(tokens(&mut world.desk.trackers), tokens(&mut fresh));
+        }
+    }
+
+    #[test]
+    fn what_is_read_again_makes_no_event_again() {
+        let mut world = World::new();
+        let later = start().plus_ms(MINUTE_MS);
+        world.now = later;
+        let id = SessionId::new("s0");
+        let error = Record::ApiError(ApiError { session: id.clone(), at: Some(later), kind: ApiErrorKind::Overloaded });
+        let fill = Record::Usage(usage("s0", "m1", later, [0, 1, 0, 160_000]));
+        let compaction = Record::Compaction(Compaction {
+            session: id,
+            at: Some(later.plus_ms(1)),
+            trigger: CompactionTrigger::Auto,
+            pre_tokens: None,
+            post_tokens: Some(Tokens(140_000)),
+        });
+        let mut kinds: Vec<Vec<&str>> = Vec::new();
+        for _ in 0..3 {
+            world.retract(0);
+            world.desk.flush(later);
+            for record in [&error, &fill, &compaction] {
+                world.desk.trackers.record(world.ids[0], record, later);
+                let compacted = |event: &SequencedEvent| match &event.event {
+                    Event::ContextUpdate(update) => update.compaction.map(|_| "compaction"),
+                    Event::SessionError(_) => Some("session:error"),
+                    Event::ContextWarning(_) => Some("context:warning"),
+                    _ => None,
+                };
+                let from = world.desk.events.len();
+                world.desk.flush(later);
+                kinds.push(world.desk.events[from..].iter().filter_map(compacted).collect());
+            }
+        }
+        let first: Vec<&str> = kinds[..3].iter().flatten().copied().collect();
+        assert_eq!(first, ["session:error", "context:warning", "compaction", "context:warning"]);
+        assert_eq!(kinds[3..].iter().flatten().count(), 0, "{kinds:?}");
+    }
+
+    #[test]
+    fn a_time_to_come_is_unknown_until_it_has_come() {
+        let mut world = World::new();
+        let ahead = start().plus_ms(2 * HOUR_MS);
+        let line = Record::Usage(usage("s0", "m1", ahead, [1, 9, 0, 0]));
+        world.desk.trackers.record(world.ids[0], &line, start());
+        world.desk.trackers.record(world.ids[0], &Record::Usage(usage("s1", "m2", start(), [1, 1, 0, 0])), start());
+        world.desk.flush(start());
+        assert_eq!(world.desk.state.ingest.future_times, 1);
+        assert_eq!(world.desk.state.today_usage().unwrap().responses, 1, "of no day yet");
+        assert_eq!(world.desk.state.focus(None).unwrap().id.as_str(), "s1");
+        assert_eq!(world.desk.state.five_hour().unwrap().now.used, Tokens(2));
+        world.desk.flush(ahead);
+        assert_eq!(world.desk.state.ingest.future_times, 0);
+        assert_eq!(world.desk.state.today_usage().unwrap().responses, 2);
+        assert_eq!(world.desk.state.focus(None).unwrap().id.as_str(), "s0");
+        assert_eq!(world.desk.state.five_hour().unwrap().now.used, Tokens(12));
     }
 }
