@@ -124,7 +124,7 @@ mod tests {
 
     use super::*;
     use crate::alert::{Alert, Condition};
-    use crate::event::{HealthError, IngestUpdate, Seq};
+    use crate::event::{IngestUpdate, Seq};
     use crate::level::Level;
     use crate::price::PriceTable;
     use crate::simulator::{Scenario, Simulation};
