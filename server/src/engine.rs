@@ -161,8 +161,11 @@ impl Engine {
         let now = self.clock.now();
         let Feed::Live { trackers, state } = &mut self.feed else { return };
         match message {
-            SourceMessage::Read { file, records, rejections, state } => {
+            SourceMessage::Read { file, records, rejections, state, replaces } => {
                 let file = trackers.file(file.tool, &file.key);
+                if replaces {
+                    trackers.retract_file(file, now);
+                }
                 records.iter().for_each(|record| trackers.record(file, record, now));
                 rejections.into_iter().for_each(|rejection| trackers.reject(file, rejection));
                 trackers.set_counts(file, state.counts);

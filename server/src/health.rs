@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashboard_core::event::{ComponentHealth, HealthCheck, HealthStatus};
+use dashboard_core::history::Unreadable;
+use dashboard_core::record::ReadProgress;
 use tokio::time::Instant;
 
 /// The engine reports at least once a second; silent for this long, it hangs.
@@ -28,6 +30,8 @@ pub enum Part {
     Engine,
     /// The price table.
     Prices,
+    /// The zone in which days begin.
+    TimeZone,
     /// Quota windows.
     QuotaTracker,
     /// Context windows.
@@ -44,6 +48,7 @@ impl Part {
             Self::Store => "store",
             Self::Engine => "engine",
             Self::Prices => "prices",
+            Self::TimeZone => "time_zone",
             Self::QuotaTracker => "quota_tracker",
             Self::ContextTracker => "context_tracker",
         }
@@ -59,11 +64,16 @@ struct Reports {
     parts: BTreeMap<Part, ComponentHealth>,
     clients: u64,
     engine_seen: Instant,
+    /// How far the first read has come, while it goes on.
+    progress: Option<ReadProgress>,
+    /// Paths that cannot be read, and why.
+    unreadable: Vec<Unreadable>,
 }
 
 impl Default for DashboardHealth {
     fn default() -> Self {
-        let reports = Reports { parts: BTreeMap::new(), clients: 0, engine_seen: Instant::now() };
+        let (parts, unreadable) = (BTreeMap::new(), Vec::new());
+        let reports = Reports { parts, clients: 0, engine_seen: Instant::now(), progress: None, unreadable };
         Self(Arc::new(Mutex::new(reports)))
     }
 }
@@ -81,6 +91,27 @@ impl DashboardHealth {
     /// How many pages are connected.
     pub fn set_clients(&self, clients: u64) {
         self.reports().clients = clients;
+    }
+
+    /// How far the first read has come; none if it is over, or has not begun.
+    pub fn set_progress(&self, progress: Option<ReadProgress>) {
+        self.reports().progress = progress;
+    }
+
+    /// What was last set by [`Self::set_progress`].
+    pub fn progress(&self) -> Option<ReadProgress> {
+        self.reports().progress
+    }
+
+    /// What cannot be read at present: paths and reasons.
+    pub fn set_unreadable(&self, unreadable: impl IntoIterator<Item = (String, String)>) {
+        let unreadable = unreadable.into_iter().map(|(path, error)| Unreadable { path, error });
+        self.reports().unreadable = unreadable.collect();
+    }
+
+    /// What cannot be read at present, for audits.
+    pub fn unreadable(&self) -> Vec<Unreadable> {
+        self.reports().unreadable.clone()
     }
 
     /// Everything together, as the wire has it.

@@ -12,6 +12,8 @@ pub mod http;
 pub mod hub;
 pub mod manager;
 pub mod observation;
+pub mod panics;
+pub mod peer;
 pub mod platform;
 pub mod prices;
 pub mod source;

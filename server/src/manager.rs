@@ -3,16 +3,17 @@
 //! The parts know each other only through the hub, the health reports and bounded channels; this is
 //! the one place that knows all of them.
 
-use crate::observation::Root;
+use crate::observation::{HistoryStore, Root};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use dashboard_core::event::{HealthCheck, HealthStatus};
+use dashboard_core::event::HealthCheck;
+use dashboard_core::price::PriceTable;
 use dashboard_core::simulator::{Scenario, Simulation};
 use dashboard_core::state::Mode;
-use dashboard_core::time::{MINUTE_MS, Timestamp, ZoneOffsets};
+use dashboard_core::time::MINUTE_MS;
 use dashboard_core::tracker::{Plan, TrackerConfig, Trackers};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -26,7 +27,8 @@ use crate::history::Archive;
 use crate::http::{self, Access, App};
 use crate::hub::Hub;
 use crate::prices::Prices;
-use crate::store::{Store, StoreError, Written};
+use crate::store::{Store, StoreError, StoreOptions, Written};
+use crate::zone::ChosenZone;
 
 /// Messages of a source that wait for the engine; when there are more, reading waits.
 const SOURCE_QUEUE: usize = 256;
@@ -37,7 +39,7 @@ pub struct Settings {
     /// Who may ask.
     pub access: Access,
     /// The zone in which days begin.
-    pub zone: ZoneOffsets,
+    pub zone: ChosenZone,
     /// Prices of models.
     pub prices: Prices,
     /// Where the figures come from.
@@ -72,23 +74,19 @@ pub enum Source {
 pub struct History {
     /// The data directory.
     pub dir: PathBuf,
-    /// Of deleted transcripts, what is older goes; nothing, if none.
-    pub keep_since: Option<Timestamp>,
+    /// Days after which what deleted transcripts said is forgotten; never, if none.
+    pub retention_days: Option<u32>,
 }
 
 impl History {
-    /// The store. None if it cannot be had, which health then says; the figures do without.
-    fn open(&self, health: &DashboardHealth) -> anyhow::Result<Option<Store>> {
-        match Store::open(&self.dir, self.keep_since, health.clone()) {
-            Ok(store) => Ok(Some(store)),
-            // Two would write over each other, and an older one would not understand the newer.
-            Err(error @ (StoreError::Locked(_) | StoreError::Newer { .. })) => Err(error.into()),
-            Err(error @ (StoreError::Directory { .. } | StoreError::Database { .. })) => {
-                let message = format!("history is not being kept: {error}; --data-dir names another directory");
-                health.report(Part::Store, HealthStatus::Degraded, message);
-                Ok(None)
-            }
-        }
+    /// The store. If it cannot be had at the moment, it tries again by itself, and health says so.
+    fn open(&self, prices: &Arc<PriceTable>, health: &DashboardHealth) -> Result<Store, StoreError> {
+        Store::open(StoreOptions {
+            dir: self.dir.clone(),
+            retention_days: self.retention_days,
+            prices: Arc::clone(prices),
+            health: health.clone(),
+        })
     }
 }
 
@@ -142,7 +140,7 @@ impl DashboardManager {
         let address = listener.local_addr().context("the listener has no address")?;
         let source = settings.source.describe();
         let health = DashboardHealth::default();
-        let (hub, snapshot_requests) = Hub::new();
+        let (hub, snapshot_requests) = Hub::new(http::build_id());
         let (archive, history_requests) = Archive::new();
         let (records, source_messages) = mpsc::channel(SOURCE_QUEUE);
         let mut parts = JoinSet::new();
@@ -151,6 +149,8 @@ impl DashboardManager {
         let (status, message) = prices.health();
         health.report(Part::Prices, status, message);
         let prices = prices.table;
+        health.report(Part::TimeZone, zone.status, zone.message);
+        let zone = zone.zone.offsets(clock::wall());
         let (report_zone, report_prices) = (Arc::new(zone.clone()), Arc::clone(&prices));
         let report_roots: Arc<[Root]> = match &origin {
             Source::Live { roots, .. } => roots.as_slice().into(),
@@ -159,10 +159,12 @@ impl DashboardManager {
         let mut store = None;
         let (feed, clock, mode) = match origin {
             Source::Live { roots, plan, history } => {
-                store = history.map_or(Ok(None), |history| history.open(&health))?;
+                store = history.map(|history| history.open(&prices, &health)).transpose()?;
                 let config = TrackerConfig { mode: Mode::Live, zone, plan };
                 let trackers = Box::new(Trackers::new(config, prices));
-                parts.spawn(crate::source::run(roots, records, store.as_ref().map(Store::sender), health.clone()));
+                let sender = store.as_ref().map(|store| Box::new(store.sender()) as Box<dyn HistoryStore>);
+                let source = crate::source::run(roots, records, sender, health.clone());
+                parts.spawn(async move { drop(source.await) });
                 (Feed::Live { trackers, state: None }, Clock::Wall, Mode::Live)
             }
             Source::Simulation { scenario, seed, speed } => {
@@ -193,10 +195,12 @@ impl DashboardManager {
             database: store.as_ref().map(Store::database),
             high_water: http::HighWater::default(),
             turns: Arc::new(Semaphore::new(http::REPORTS_AT_ONCE)),
+            reports: http::Reports::default(),
             leptos,
         };
         let (stop_http, stopped) = oneshot::channel();
-        let http = tokio::spawn(http::serve(listener, http::router(app), async {
+        let budget = http::ConnectionBudget::of_process();
+        let http = tokio::spawn(http::serve(listener, http::router(app), budget, async {
             let _ = stopped.await;
         }));
         tracing::info!(%address, mode = mode.as_str(), "started");

@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, Metadata};
 use std::io;
 use std::path::Path;
 
+use dashboard_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Which file this is, whatever its name: survives a rename, differs for a replacement.
@@ -40,6 +41,29 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
+/// Takes all rights of other users to a file or directory away; makes the file if it is missing and `create` is set.
+/// Does nothing where rights are not kept in a mode.
+///
+/// # Errors
+/// Those of the system, such as that it belongs to somebody else.
+pub fn make_private(path: &Path, create: bool) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+        if create {
+            let mut options = std::fs::OpenOptions::new();
+            options.create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        }
+        let mode = std::fs::metadata(path)?.mode();
+        if mode & 0o077 != 0 {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o7700))?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (path, create);
+    Ok(())
+}
+
 /// Whether a process of this id runs, ours or another user's.
 #[cfg(unix)]
 pub fn process_lives(pid: u32) -> bool {
@@ -56,6 +80,64 @@ pub fn process_lives(_pid: u32) -> bool {
     false
 }
 
+/// A process that was started longer than this after a time cannot have recorded that time: it has the id of one that
+/// ended. Clocks are set now and then, and systems that run for long compute the start of a process less exactly.
+const START_TOLERANCE_MS: i64 = 60_000;
+
+/// Whether a process of this id runs that may have recorded `started_at` as its start.
+pub fn is_process(pid: u32, started_at: Option<Timestamp>) -> bool {
+    process_lives(pid)
+        && started_at.is_none_or(|recorded| {
+            process_started_at(pid).is_none_or(|started| started <= recorded.plus_ms(START_TOLERANCE_MS))
+        })
+}
+
+/// When the process of this id was started, if the system says so.
+#[cfg(target_os = "linux")]
+pub fn process_started_at(pid: u32) -> Option<Timestamp> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the name in parentheses, which may hold anything; the 22nd is the start in ticks since boot.
+    let ticks: i64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    let system = std::fs::read_to_string("/proc/stat").ok()?;
+    let boot: i64 = system.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    let ticks_per_second = i64::try_from(rustix::param::clock_ticks_per_second()).ok()?;
+    let since_boot = ticks.checked_mul(1000)?.checked_div(ticks_per_second)?;
+    Some(Timestamp::from_unix_ms(boot.checked_mul(1000)?.checked_add(since_boot)?))
+}
+
+/// When the process of this id was started, as `ps` says; asked once a minute for each. Untested.
+#[cfg(all(unix, not(target_os = "linux")))]
+pub fn process_started_at(pid: u32) -> Option<Timestamp> {
+    use std::collections::HashMap;
+    use std::sync::{Mutex, PoisonError};
+    use std::time::{Duration, Instant};
+    static KNOWN: Mutex<Option<HashMap<u32, (Instant, Option<Timestamp>)>>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = known.get_or_insert_default();
+    known.retain(|_, (asked, _)| asked.elapsed() < Duration::from_mins(1));
+    let ask = || {
+        let output = std::process::Command::new("ps").args(["-o", "etime=", "-p", &pid.to_string()]).output().ok()?;
+        let elapsed = elapsed_seconds(std::str::from_utf8(&output.stdout).ok()?)?;
+        Some(crate::clock::wall().plus_ms(-elapsed * 1000))
+    };
+    known.entry(pid).or_insert_with(|| (Instant::now(), ask())).1
+}
+
+/// When the process of this id was started: not asked here, where [`process_lives`] cannot tell either.
+#[cfg(not(unix))]
+pub fn process_started_at(_pid: u32) -> Option<Timestamp> {
+    None
+}
+
+/// `[[days-]hours:]minutes:seconds`, as `ps` writes for how long a process has run.
+#[cfg(any(test, all(unix, not(target_os = "linux"))))]
+fn elapsed_seconds(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let (days, clock) = text.split_once('-').unwrap_or(("0", text));
+    let seconds = clock.split(':').try_fold(0, |sum, part| Some(sum * 60 + part.parse::<i64>().ok()?))?;
+    Some(days.parse::<i64>().ok()? * 86_400 + seconds)
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
@@ -69,6 +151,29 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         assert!(!process_lives(child.id()));
+    }
+
+    #[test]
+    fn a_process_started_later_is_another() {
+        let pid = std::process::id();
+        assert!(is_process(pid, None));
+        assert!(is_process(pid, Some(crate::clock::wall())));
+        if cfg!(target_os = "linux") {
+            let started = process_started_at(pid).unwrap();
+            let age = crate::clock::wall().unix_ms() - started.unix_ms();
+            assert!((-2_000..3_600_000).contains(&age), "{age} ms old");
+            // What recorded this ended long ago, and its number was given out again.
+            assert!(!is_process(pid, Some(started.plus_ms(-START_TOLERANCE_MS - 1))));
+            assert!(is_process(pid, Some(started.plus_ms(1 - START_TOLERANCE_MS))));
+        }
+    }
+
+    #[test]
+    fn spans_of_ps_are_read() {
+        for (text, seconds) in [("  00:07\n", 7), ("01:02:03", 3723), ("2-00:00:01", 172_801)] {
+            assert_eq!(elapsed_seconds(text), Some(seconds), "{text}");
+        }
+        assert_eq!(elapsed_seconds("elapsed"), None);
     }
 
     #[test]

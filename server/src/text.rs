@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
+use dashboard_core::record::ReadProgress;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Columns assumed where there is no terminal to ask.
@@ -55,6 +56,13 @@ impl Screen {
 /// A text from outside in one line: what would move the cursor or colour the screen is shown as a mark.
 pub fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// How far reading has come, in files and megabytes.
+pub fn progress(progress: ReadProgress) -> String {
+    let ReadProgress { files, files_total, bytes, bytes_total } = progress;
+    let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+    format!("{files} of {files_total} files, {} of {} MB", megabytes(bytes), megabytes(bytes_total))
 }
 
 /// What a column holds.

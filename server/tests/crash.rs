@@ -130,6 +130,12 @@ fn rows(database: &Path) -> i64 {
     Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(count).unwrap_or(0)
 }
 
+/// How many bytes of files the history has read.
+fn bytes(database: &Path) -> i64 {
+    let count = |open: Connection| open.query_row("SELECT coalesce(sum(bytes), 0) FROM files", [], |row| row.get(0));
+    Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(count).unwrap_or(0)
+}
+
 fn check(database: &Path) {
     if database.is_file() {
         let check = |open: Connection| open.query_row("PRAGMA integrity_check", [], |row| row.get(0));
@@ -173,9 +179,12 @@ fn killed_at_any_moment_it_loses_nothing_and_counts_nothing_twice() {
     // Told to stop, it has written all it read; so what is deleted now is known from the history alone.
     let mut child = home.start();
     ready(&mut child);
-    let read = |path: &Path| rows(path) >= i64::try_from(FILES * LINES * 9 / 10).unwrap();
+    // What came faster than it could be written has been read again by then.
+    let sizes: u64 = (0..FILES).map(|file| fs::metadata(home.file(file)).unwrap().len()).sum();
+    let (read, begun) = (|path: &Path| bytes(path) == i64::try_from(sizes).unwrap(), Instant::now());
     while !read(&database) {
         assert!(child.try_wait().unwrap().is_none(), "{}", fs::read_to_string(home.path("log")).unwrap());
+        assert!(begun.elapsed() < PATIENCE, "{} of {sizes} bytes are in the history", bytes(&database));
         thread::sleep(Duration::from_millis(100));
     }
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
@@ -190,5 +199,11 @@ fn killed_at_any_moment_it_loses_nothing_and_counts_nothing_twice() {
     for figure in ["responses", "total", "cost_usd"] {
         assert_eq!(after[figure], before[figure], "{figure}");
         assert_ne!(after[figure], on_disk[figure], "{figure}");
+    }
+    // Even if nothing is left on the disk.
+    fs::remove_dir_all(home.path("claude/projects")).unwrap();
+    let gone = home.totals("data", &[]);
+    for figure in ["responses", "total", "cost_usd"] {
+        assert_eq!(gone[figure], before[figure], "{figure}");
     }
 }

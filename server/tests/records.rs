@@ -68,7 +68,7 @@ async fn records(address: &str, count: u64) -> Value {
 
 async fn live(home: &Path) -> TestDashboard {
     let roots = roots::find(&ConfiguredRoots::new(&[home.join("claude")], None), &Environment::default());
-    let history = Some(History { dir: home.join("data"), keep_since: None });
+    let history = Some(History { dir: home.join("data"), retention_days: None });
     TestDashboard::start(Source::Live { roots, plan: None, history }, None).await
 }
 

@@ -45,11 +45,16 @@ struct Figures {
 impl Follower {
     /// Follows a directory that `prepare` has filled.
     fn start(prepare: impl FnOnce(&Path)) -> Self {
+        Self::start_with(prepare, roots_of)
+    }
+
+    /// The same, with the roots that `roots` names.
+    fn start_with(prepare: impl FnOnce(&Path), roots: impl FnOnce(&Path) -> Vec<Root>) -> Self {
         let home = tempfile::tempdir().unwrap();
         prepare(home.path());
         let (sender, messages) = mpsc::channel(4);
         let health = DashboardHealth::default();
-        tokio::spawn(source::run(roots_of(home.path()), sender, None, health.clone()));
+        tokio::spawn(source::run(roots(home.path()), sender, None, health.clone()));
         let (ledger, running, agents, failures) = (Ledger::default(), vec![], vec![], vec![]);
         Self { home, messages, ledger, running, agents, history_read: false, failures, health }
     }
@@ -61,8 +66,11 @@ impl Follower {
     async fn next(&mut self) -> bool {
         let Ok(message) = timeout(Duration::from_millis(20), self.messages.recv()).await else { return false };
         match message.unwrap_or_else(|| panic!("the source stopped")) {
-            SourceMessage::Read { file, records, rejections, state } => {
+            SourceMessage::Read { file, records, rejections, state, replaces } => {
                 let file = self.ledger.file(file.tool, &file.key);
+                if replaces {
+                    self.ledger.retract(file, &mut |_| {});
+                }
                 for record in records {
                     match record {
                         Record::Usage(usage) => self.ledger.claim(file, &usage, &mut |_| {}),
@@ -173,9 +181,41 @@ fn append(path: &Path, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_appended_is_told_at_once() {
+async fn what_is_appended_is_reported_at_once() {
     let name = "projects/p/s.jsonl";
-    let mut follower = Follower::start(|home| write(&home.join(name), &line(0, 1)));
+    let follower = Follower::start(|home| write(&home.join(name), &line(0, 1)));
+    appends_are_notified(follower, name).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relative_directory_is_watched_like_an_absolute_one() {
+    let name = "projects/p/s.jsonl";
+    let relative = |home: &Path| {
+        let here = std::env::current_dir().unwrap();
+        let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+        let dir = up.join(home.strip_prefix("/").unwrap()).join("");
+        assert!(dir.is_relative());
+        roots::find(&ConfiguredRoots::new(&[dir], None), &Environment::default())
+    };
+    let follower = Follower::start_with(|home| write(&home.join(name), &line(0, 1)), relative);
+    appends_are_notified(follower, name).await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_behind_a_link_is_watched_new_projects_in_it_too() {
+    use std::os::unix::fs::symlink;
+    let follower = Follower::start(|home| {
+        write(&home.join("disk/old/s.jsonl"), &line(0, 1));
+        symlink(home.join("disk"), home.join("projects")).unwrap();
+    });
+    fs::create_dir(follower.path("disk/new")).unwrap();
+    write(&follower.path("disk/new/s.jsonl"), "\n");
+    appends_are_notified(follower, "disk/new/s.jsonl").await;
+}
+
+/// Appends to the file at `name` are reported sooner than by looking around.
+async fn appends_are_notified(mut follower: Follower, name: &str) {
     follower.until("history", |it| it.history_read).await;
     follower.settles("history").await;
     let mut waits = Vec::new();
@@ -189,6 +229,52 @@ async fn what_is_appended_is_told_at_once() {
     println!("append to message: median {:?}, longest {:?}", waits[waits.len() / 2], waits[waits.len() - 1]);
     // Without the watcher, it would take up to two seconds.
     assert!(waits[waits.len() / 2] < Duration::from_millis(500));
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn each_file_is_read_once_through_links_and_roots_in_roots() {
+    use std::os::unix::fs::symlink;
+    let anonymous = "{\"message\":{\"usage\":{\"output_tokens\":5}}}\n";
+    let several = |home: &Path| {
+        let given = ["a", "a/projects", "b", "c"].map(|name| home.join(name));
+        roots::find(&ConfiguredRoots::new(&given, None), &Environment::default())
+    };
+    let prepare = |home: &Path| {
+        write(&home.join("a/projects/p/s.jsonl"), anonymous);
+        write(&home.join("a/projects/projects/p/s.jsonl"), anonymous);
+        fs::create_dir(home.join("b")).unwrap();
+        symlink(home.join("a/projects"), home.join("b/projects")).unwrap();
+        symlink(home.join("a"), home.join("c")).unwrap();
+    };
+    let mut follower = Follower::start_with(prepare, several);
+    follower.until("history", |it| it.history_read).await;
+    append(&follower.path("b/projects/p/s.jsonl"), anonymous);
+    follower.until("an append", |it| it.figures(Scope::All).responses >= 3).await;
+    while follower.next().await {}
+    assert_eq!((follower.figures(Scope::All).responses, follower.figures(Scope::All).files), (3, 2));
+    let reading = report::read_all(&several(follower.home.path()), None);
+    assert_eq!(reading.ledger.responses(Scope::All).count(), 3);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_not_utf8_is_read_and_kept_apart() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let odd = |home: &Path, byte: u8| {
+        home.join("projects/p").join(OsStr::from_bytes(&[b'a', byte, b'.', b'j', b's', b'o', b'n', b'l']))
+    };
+    let mut follower = Follower::start(|home| {
+        write(&odd(home, 0xe9), &line(1, 1));
+        write(&odd(home, 0xe8), &line(2, 1));
+    });
+    follower.settles("history").await;
+    append(&odd(follower.home.path(), 0xe9), &line(3, 1));
+    follower.settles("an append").await;
+    assert_eq!((follower.figures(Scope::All).responses, follower.figures(Scope::All).files), (3, 2));
+    fs::remove_file(odd(follower.home.path(), 0xe8)).unwrap();
+    follower.settles("a deletion").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,6 +382,63 @@ async fn what_cannot_be_read_is_reported_and_the_rest_is_read() {
     follower.until("the rest", |it| it.figures(Scope::All).responses == 2).await;
     let healthy = |it: &Follower| it.health.check().components["transcripts"].message == "2 files";
     follower.until("health", healthy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_moves_away_is_named_and_the_rest_goes_on() {
+    let two = |home: &Path| {
+        let given = ["a", "b"].map(|name| home.join(name));
+        roots::find(&ConfiguredRoots::new(&given, None), &Environment::default())
+    };
+    let prepare = |home: &Path| {
+        write(&home.join("a/projects/p/s.jsonl"), &line(1, 1));
+        write(&home.join("b/projects/p/s.jsonl"), &line(2, 1));
+    };
+    let mut follower = Follower::start_with(prepare, two);
+    follower.until("history", |it| it.history_read).await;
+    let message = |it: &Follower| it.health.check().components["transcripts"].message.clone();
+    fs::rename(follower.path("a"), follower.path("elsewhere")).unwrap();
+    let named = follower.path("a").display().to_string();
+    follower
+        .until("what is gone, and what to do", |it| {
+            let message = message(it);
+            message.contains(&named) && message.contains("--config-dir")
+        })
+        .await;
+    append(&follower.path("b/projects/p/s.jsonl"), &line(3, 1));
+    follower.until("the rest", |it| it.figures(Scope::All).responses == 3).await;
+    fs::rename(follower.path("elsewhere"), follower.path("a")).unwrap();
+    follower.until("its return", |it| message(it) == "2 files").await;
+    append(&follower.path("a/projects/p/s.jsonl"), &line(4, 1));
+    follower.until("an append", |it| it.figures(Scope::OnDisk).responses == 4).await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_loses_its_permission_is_named_and_heals() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let mut follower = Follower::start(|home| {
+        write(&home.join("projects/closed/s.jsonl"), &line(1, 1));
+        write(&home.join("projects/open/s.jsonl"), &line(2, 1));
+    });
+    follower.until("history", |it| it.history_read).await;
+    let closed = follower.path("projects/closed");
+    mode(&closed, 0);
+    if fs::read_dir(&closed).is_ok() {
+        mode(&closed, 0o700);
+        eprintln!("not tested: this user may read everything");
+        return;
+    }
+    let message = |it: &Follower| it.health.check().components["transcripts"].message.clone();
+    let named = closed.display().to_string();
+    follower.until("what cannot be read", |it| message(it).contains(&named)).await;
+    assert!(message(&follower).contains("permissions"));
+    append(&follower.path("projects/open/s.jsonl"), &line(3, 1));
+    follower.until("the rest", |it| it.figures(Scope::OnDisk).responses == 3).await;
+    mode(&closed, 0o700);
+    append(&closed.join("s.jsonl"), &line(4, 1));
+    follower.until("all of it", |it| it.figures(Scope::OnDisk).responses == 4 && message(it) == "2 files").await;
 }
 
 /// Numbers that look random and are the same every time.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::SessionId;
 use crate::record::ToolCost;
+use crate::time::Timestamp;
 
 /// The newest account of each session, in whatever order accounts come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,11 @@ impl Accounts {
     /// The account of a session, if it has one.
     pub fn get(&self, session: &SessionId) -> Option<(&SessionId, &ToolCost)> {
         self.0.get_key_value(session)
+    }
+
+    /// When the account of a session was made, if it has one with a time.
+    pub fn time_of(&self, session: &SessionId) -> Option<Timestamp> {
+        self.0.get(session).and_then(|said| said.at)
     }
 
     /// All accounts, by session.

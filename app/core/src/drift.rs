@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::Accounts;
-use crate::history::Response;
 use crate::ids::{ModelId, SessionId};
 use crate::price::PriceTable;
 use crate::record::ToolCost;
+use crate::report::UsageRow;
 use crate::time::Timestamp;
 use crate::units::{Cost, Money, TokenUsage};
 
@@ -31,15 +31,16 @@ impl<'a> Comparison<'a> {
         Self { accounts, prices, ours: BTreeMap::new() }
     }
 
-    /// Counts a response, if it is part of what an account is about.
-    pub fn add(&mut self, response: &Response<'_>) {
-        let Some((session, account)) = self.accounts.get(response.session) else { return };
-        if response.at.is_some() && account.at.is_some() && response.at > account.at {
+    /// Counts responses, if they are part of what an account is about. A row must not have responses before and after the
+    /// account's time.
+    pub fn add(&mut self, row: &UsageRow<'_>) {
+        let Some((session, account)) = self.accounts.get(row.session) else { return };
+        if row.span.zip(account.at).is_some_and(|((_, last), at)| last > at) {
             return;
         }
-        let (usage, cost) = self.ours.entry((session, response.model.clone())).or_default();
-        *usage += response.usage;
-        *cost += self.prices.charge(response.model, &response.usage);
+        let (usage, cost) = self.ours.entry((session, row.model.clone())).or_default();
+        *usage += row.usage;
+        *cost += self.prices.charge_sum(row.model, row.class, &row.usage, row.with_tokens);
     }
 
     /// The comparison of all sessions that have an account, the largest difference in cost first.
@@ -224,6 +225,7 @@ impl Beside {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Response;
     use crate::record::{Tool, ToolModelCost};
     use crate::units::Tokens;
     #[cfg(target_arch = "wasm32")]
@@ -256,7 +258,8 @@ mod tests {
         for &(session, model, at, usage) in responses {
             let at = (at > 0).then(|| Timestamp::from_unix_ms(at));
             let (session, model) = (session.into(), model.into());
-            comparison.add(&Response { tool: Tool::ClaudeCode, session: &session, model: &model, at, usage });
+            let response = Response { tool: Tool::ClaudeCode, session: &session, model: &model, at, usage };
+            comparison.add(&UsageRow::of(&response, &prices));
         }
         comparison.finish()
     }

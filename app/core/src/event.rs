@@ -5,6 +5,8 @@
 //! knowing what was before. Names and envelope (`type`, `data`, `timestamp`) are the product's
 //! contract (docs/PROTOCOL.md); `seq` numbers events within an epoch.
 
+mod wire;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,8 @@ use crate::level::Level;
 use crate::record::{ApiErrorKind, CompactionTrigger, LimitKey, ReadProgress, Rejection, Tool};
 use crate::time::{Day, Minute, Timestamp};
 use crate::units::{Cost, TokenUsage, Tokens};
+
+pub use wire::UnknownEvent;
 
 /// Number of an event within its epoch; the first event is 1, and a state without events is at 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -30,7 +34,7 @@ impl Seq {
 }
 
 /// An event with its number and time, as it goes over the wire.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SequencedEvent {
     /// Its number.
     pub seq: Seq,
@@ -41,8 +45,8 @@ pub struct SequencedEvent {
     pub timestamp: Timestamp,
 }
 
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What happened. A new type also belongs into the list in `event/wire.rs`, which reads it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", content = "data")]
 pub enum Event {
     /// A session became active (or a finished one was reopened).
@@ -87,6 +91,9 @@ pub enum Event {
     /// A part does not work as it should, for the first time since it last did.
     #[serde(rename = "health:error")]
     HealthError(Alert),
+    /// Something a newer server says. Made by reading only: it is counted and shown, changes nothing, and is never sent.
+    #[serde(skip)]
+    Unknown(UnknownEvent),
 }
 
 impl Event {
@@ -107,6 +114,7 @@ impl Event {
             Self::IngestUpdate(_) => "ingest:update",
             Self::HealthCheck(_) => "health:check",
             Self::HealthError(_) => "health:error",
+            Self::Unknown(_) => "unknown",
         }
     }
 }

@@ -191,7 +191,7 @@ fn weekday(day: Day) -> &'static str {
 
 /// A text on a session, with its tool in front unless that is Claude Code: `Codex · main`.
 pub fn with_tool(tool: Tool, text: String) -> String {
-    if tool == Tool::ClaudeCode { text } else { format!("{} · {text}", tool.title()) }
+    if tool == Tool::DEFAULT { text } else { format!("{} · {text}", tool.title()) }
 }
 
 /// The first eight characters of an id.
@@ -276,7 +276,7 @@ pub fn limit(key: &LimitKey) -> String {
             name.push_str(other.as_str());
         }
     }
-    if key.tool == Tool::ClaudeCode { name } else { format!("{} {name}", key.tool.title()) }
+    if key.tool == Tool::DEFAULT { name } else { format!("{} {name}", key.tool.title()) }
 }
 
 /// A limit's name where several stand beside each other: `5-hour window`, `Weekly · Opus`, `Codex · Weekly · all models`.

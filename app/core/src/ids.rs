@@ -57,6 +57,8 @@ text_id! {
     ToolName;
     /// Identifies one numbering of events: changes whenever numbering cannot be continued.
     Epoch;
+    /// Identifies one build of the page: a hash of its files. A server names the build it serves; set when it starts.
+    BuildId;
 }
 
 /// The vendor's id of one API message (`msg_…`), as a 128-bit hash of its text.

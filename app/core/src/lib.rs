@@ -31,6 +31,7 @@ pub mod session;
 pub mod simulator;
 pub mod state;
 pub mod time;
+mod tools;
 pub mod tracker;
 pub mod transcript;
 pub mod units;

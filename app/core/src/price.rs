@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use rustc_hash::FxHashMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::ids::ModelId;
@@ -41,23 +41,30 @@ pub struct ListedPrice {
     pub read: ListedRate,
 }
 
-/// A price per million tokens, and what tokens beyond certain numbers of one response cost.
+/// A price per million tokens, and the prices that replace it for responses with large prompts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ListedRate {
     /// US dollars per million.
     pub base: f64,
-    /// Steps, lowest first.
+    /// Tiers, lowest first.
     pub above: Vec<ListedStep>,
 }
 
-/// A price for the tokens beyond a number.
+/// A tier: the price of a response whose whole prompt is larger than a number of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ListedStep {
-    /// Tokens of this kind of one response up to which another price holds.
+    /// Tokens of the whole prompt (input, cache writes and cache reads) above which the price holds.
     pub tokens: u64,
-    /// US dollars per million beyond.
+    /// US dollars per million, for all tokens of such a response.
     pub usd: f64,
 }
+
+/// Which tier of a model's prices holds for a response: the number of the model's thresholds that its whole prompt
+/// exceeds. 0 for models without tiers, and for models without prices.
+///
+/// Within one class, cost is linear in the tokens: the cost of a sum of responses is the sum of their costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PromptClass(pub u8);
 
 /// What one response cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,19 +97,28 @@ pub enum PriceError {
 struct ModelPrices {
     /// Laid over the table inside the program.
     own: bool,
-    input: Rate,
-    output: Rate,
-    write_5m: Rate,
-    write_1h: Rate,
-    read: Rate,
+    /// Prompt sizes above which another class begins, ascending.
+    thresholds: Vec<Tokens>,
+    /// Prices of each class; one more than there are thresholds.
+    classes: Vec<ClassPrices>,
 }
 
-/// A price per token, with the dearer ones that apply beyond certain numbers of tokens.
-#[derive(Clone, Debug)]
+/// Prices of the responses of one class, in picodollars per token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ClassPrices {
+    input: i64,
+    output: i64,
+    write_5m: i64,
+    write_1h: i64,
+    read: i64,
+}
+
+/// A field of a price file, with its tiers.
+#[derive(Clone, Debug, Default)]
 struct Rate {
-    /// Picodollars per token.
-    base: i64,
-    /// For the tokens beyond the threshold; highest threshold first.
+    /// Picodollars per token; `None` if the field is missing or null.
+    base: Option<i64>,
+    /// Thresholds on the whole prompt, and the price above each; highest threshold first.
     above: Vec<(Tokens, i64)>,
 }
 
@@ -132,11 +148,11 @@ impl PriceTable {
         let price = |(model, prices): (&String, &ModelPrices)| ListedPrice {
             model: ModelId::new(model.as_str()),
             own: prices.own,
-            input: prices.input.listed(),
-            output: prices.output.listed(),
-            write_5m: prices.write_5m.listed(),
-            write_1h: prices.write_1h.listed(),
-            read: prices.read.listed(),
+            input: prices.listed(|class| class.input),
+            output: prices.listed(|class| class.output),
+            write_5m: prices.listed(|class| class.write_5m),
+            write_1h: prices.listed(|class| class.write_1h),
+            read: prices.listed(|class| class.read),
         };
         let mut listed: Vec<ListedPrice> = self.models.iter().map(price).collect();
         listed.sort_by(|a, b| a.model.cmp(&b.model));
@@ -182,23 +198,51 @@ impl PriceTable {
         self.models.get(name.strip_suffix("[1m]").unwrap_or(name))
     }
 
+    /// The class of a response.
+    pub fn class(&self, model: &ModelId, usage: &TokenUsage) -> PromptClass {
+        self.of(model).map_or(PromptClass::default(), |prices| prices.class(usage))
+    }
+
     /// What one response adds to a sum of costs: its cost, or that it could not be priced.
     pub fn charge(&self, model: &ModelId, usage: &TokenUsage) -> Cost {
-        match self.cost(model, usage) {
-            Some(priced) => Cost { priced: priced.cost, saved: priced.saved, unpriced_responses: 0 },
-            None => Cost { unpriced_responses: u64::from(usage.total() > Tokens::ZERO), ..Cost::default() },
+        self.charge_sum(model, self.class(model, usage), usage, u64::from(usage.total() > Tokens::ZERO))
+    }
+
+    /// What responses of one class add to a sum of costs: `usage` is their sum, `with_tokens` how many of them have
+    /// any tokens.
+    pub fn charge_sum(&self, model: &ModelId, class: PromptClass, usage: &TokenUsage, with_tokens: u64) -> Cost {
+        match self.of(model) {
+            Some(prices) => {
+                let Priced { cost, saved } = prices.cost(class, usage);
+                Cost { priced: cost, saved, unpriced_responses: 0 }
+            }
+            None => Cost { unpriced_responses: with_tokens, ..Cost::default() },
         }
     }
 
     /// What these tokens of one response cost; `None` if the model has no price here. Unknown is not free.
     pub fn cost(&self, model: &ModelId, usage: &TokenUsage) -> Option<Priced> {
-        let prices = self.of(model)?;
-        let write_1h = usage.cache_creation_1h.min(usage.cache_creation);
-        let written = prices.write_5m.charge(usage.cache_creation - write_1h) + prices.write_1h.charge(write_1h);
-        let read = prices.read.charge(usage.cache_read);
-        let cost = prices.input.charge(usage.input) + prices.output.charge(usage.output) + written + read;
-        let without_cache = prices.input.charge(usage.cache_read) + prices.input.charge(usage.cache_creation);
-        Some(Priced { cost: money(cost), saved: money(without_cache - read - written) })
+        self.of(model).map(|prices| prices.cost(prices.class(usage), usage))
+    }
+
+    /// Identifies the classes of this table: equal for two tables that put every response into the same class,
+    /// whatever their prices. Databases hold it, so it never changes for the same thresholds.
+    pub fn classes_fingerprint(&self) -> u64 {
+        let mut tiered: Vec<(&str, &[Tokens])> = self
+            .models
+            .iter()
+            .filter(|(_, prices)| !prices.thresholds.is_empty())
+            .map(|(model, prices)| (model.as_str(), prices.thresholds.as_slice()))
+            .collect();
+        tiered.sort_unstable();
+        let mut bytes = Vec::new();
+        for (model, thresholds) in tiered {
+            bytes.extend_from_slice(model.as_bytes());
+            bytes.push(0);
+            thresholds.iter().for_each(|threshold| bytes.extend_from_slice(&threshold.0.to_le_bytes()));
+            bytes.extend_from_slice(&u64::MAX.to_le_bytes());
+        }
+        xxhash_rust::xxh3::xxh3_64(&bytes)
     }
 }
 
@@ -206,24 +250,69 @@ impl ModelPrices {
     /// `None` without an input price; the field and what it says if a price cannot be read.
     fn parse(fields: &HashMap<String, &RawValue>) -> Result<Option<Self>, (String, String)> {
         let rate = |field: &str| Rate::parse(fields, field);
-        let Some(input) = rate("input_cost_per_token")? else { return Ok(None) };
-        let flat = |base: i64| Rate { base, above: Vec::new() };
-        Ok(Some(Self {
-            own: false,
-            output: rate("output_cost_per_token")?.unwrap_or(flat(0)),
-            write_5m: rate("cache_creation_input_token_cost")?.unwrap_or(flat(input.base * 5 / 4)),
-            write_1h: rate("cache_creation_input_token_cost_above_1hr")?.unwrap_or(flat(input.base * 2)),
-            read: rate("cache_read_input_token_cost")?.unwrap_or(flat(input.base)),
-            input,
-        }))
+        let input = rate("input_cost_per_token")?;
+        let Some(input_base) = input.base else { return Ok(None) };
+        let output = rate("output_cost_per_token")?;
+        let write_5m = rate("cache_creation_input_token_cost")?;
+        let write_1h = rate("cache_creation_input_token_cost_above_1hr")?;
+        let read = rate("cache_read_input_token_cost")?;
+        let rates = [&input, &output, &write_5m, &write_1h, &read];
+        let mut thresholds: Vec<Tokens> = rates.iter().flat_map(|rate| &rate.above).map(|tier| tier.0).collect();
+        thresholds.sort_unstable();
+        thresholds.dedup();
+        // A class is one byte in databases. No price file has more than three tiers.
+        thresholds.truncate(usize::from(u8::MAX));
+        let class = |above: Option<Tokens>| {
+            let input = input.price(above, input_base);
+            ClassPrices {
+                input,
+                output: output.price(above, 0),
+                write_5m: write_5m.price(above, input * 5 / 4),
+                write_1h: write_1h.price(above, input * 2),
+                read: read.price(above, input),
+            }
+        };
+        let classes = std::iter::once(None).chain(thresholds.iter().copied().map(Some)).map(class).collect();
+        Ok(Some(Self { own: false, thresholds, classes }))
+    }
+
+    fn class(&self, usage: &TokenUsage) -> PromptClass {
+        if self.thresholds.is_empty() {
+            return PromptClass::default();
+        }
+        let prompt = usage.context();
+        let exceeded = self.thresholds.iter().take_while(|&&threshold| prompt > threshold).count();
+        PromptClass(u8::try_from(exceeded).unwrap_or(u8::MAX))
+    }
+
+    /// What the tokens of responses of this class cost. Of a class that the table does not have, the highest.
+    fn cost(&self, class: PromptClass, usage: &TokenUsage) -> Priced {
+        let index = usize::from(class.0).min(self.classes.len().saturating_sub(1));
+        let Some(prices) = self.classes.get(index) else { return Priced::default() };
+        let charge = |tokens: Tokens, price: i64| i128::from(tokens.0) * i128::from(price);
+        let write_1h = usage.cache_creation_1h.min(usage.cache_creation);
+        let written = charge(usage.cache_creation - write_1h, prices.write_5m) + charge(write_1h, prices.write_1h);
+        let read = charge(usage.cache_read, prices.read);
+        let cost = charge(usage.input, prices.input) + charge(usage.output, prices.output) + written + read;
+        let without_cache = charge(usage.cache_read, prices.input) + charge(usage.cache_creation, prices.input);
+        Priced { cost: money(cost), saved: money(without_cache - read - written) }
+    }
+
+    fn listed(&self, kind: impl Fn(&ClassPrices) -> i64) -> ListedRate {
+        // A price per token in picodollars is one per million tokens in millionths of a dollar.
+        let usd = |class: &ClassPrices| kind(class) as f64 / 1e6;
+        let base = self.classes.first().map_or(0.0, usd);
+        let tiers = self.thresholds.iter().zip(self.classes.windows(2));
+        let changes = tiers.filter(|(_, pair)| kind(&pair[0]) != kind(&pair[1]));
+        let above = changes.map(|(&Tokens(tokens), pair)| ListedStep { tokens, usd: usd(&pair[1]) }).collect();
+        ListedRate { base, above }
     }
 }
 
 impl Rate {
-    /// `None` if there is no such field, or it is null.
-    fn parse(fields: &HashMap<String, &RawValue>, field: &str) -> Result<Option<Self>, (String, String)> {
-        let mut base = None;
-        let mut above = Vec::new();
+    /// The field and its tiers; both empty if there is no such field.
+    fn parse(fields: &HashMap<String, &RawValue>, field: &str) -> Result<Self, (String, String)> {
+        let mut rate = Self::default();
         for (name, value) in fields {
             let Some(suffix) = name.strip_prefix(field) else { continue };
             let threshold = suffix.strip_prefix("_above_").and_then(|rest| rest.strip_suffix("k_tokens"));
@@ -233,29 +322,18 @@ impl Rate {
             }
             let price = picodollars(value.get()).ok_or_else(|| (name.clone(), value.get().to_owned()))?;
             match threshold {
-                Some(thousands) => above.push((Tokens(u64::from(thousands) * 1000), price)),
-                None => base = Some(price),
+                Some(thousands) => rate.above.push((Tokens(u64::from(thousands) * 1000), price)),
+                None => rate.base = Some(price),
             }
         }
-        above.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(base.map(|base| Self { base, above }))
+        rate.above.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(rate)
     }
 
-    fn listed(&self) -> ListedRate {
-        // A price per token in picodollars is one per million tokens in millionths of a dollar.
-        let usd = |pico: i64| pico as f64 / 1e6;
-        let step = |&(Tokens(tokens), pico): &(Tokens, i64)| ListedStep { tokens, usd: usd(pico) };
-        ListedRate { base: usd(self.base), above: self.above.iter().rev().map(step).collect() }
-    }
-
-    /// Picodollars for this many tokens of one response.
-    fn charge(&self, mut tokens: Tokens) -> i128 {
-        let mut sum = 0;
-        for &(threshold, price) in &self.above {
-            sum += i128::from((tokens - threshold).0) * i128::from(price);
-            tokens = tokens.min(threshold);
-        }
-        sum + i128::from(tokens.0) * i128::from(self.base)
+    /// The price of a response whose prompt exceeds `above`, the highest threshold of the model that it exceeds.
+    fn price(&self, above: Option<Tokens>, fallback: i64) -> i64 {
+        let tier = above.and_then(|above| self.above.iter().find(|(threshold, _)| *threshold <= above));
+        tier.map(|&(_, price)| price).or(self.base).unwrap_or(fallback)
     }
 }
 
@@ -365,20 +443,68 @@ mod tests {
         Ok(())
     }
 
-    #[test]
-    fn tiers_apply_to_the_tokens_beyond_them() -> Result<(), PriceError> {
-        let table = PriceTable::parse(
+    fn tiered() -> Result<PriceTable, PriceError> {
+        PriceTable::parse(
             r#"{"m": {"input_cost_per_token": 1e-12, "input_cost_per_token_above_200k_tokens": 2e-12,
                       "input_cost_per_token_above_1000k_tokens": 3e-12, "input_cost_per_token_batches": 9,
+                      "output_cost_per_token": 10e-12, "output_cost_per_token_above_200k_tokens": 20e-12,
                       "cache_creation_input_token_cost": 1e-12,
                       "cache_creation_input_token_cost_above_1hr": 5e-12,
-                      "cache_creation_input_token_cost_above_1hr_above_100k_tokens": 7e-12}}"#,
-        )?;
+                      "cache_creation_input_token_cost_above_1hr_above_100k_tokens": 7e-12},
+                "flat": {"input_cost_per_token": 1e-12}}"#,
+        )
+    }
+
+    #[test]
+    fn a_tier_holds_for_all_tokens_of_a_response_whose_whole_prompt_exceeds_it() -> Result<(), PriceError> {
+        let table = tiered()?;
         let cost = |usage| table.cost(&ModelId::new("m"), &usage).map(|priced| priced.cost.0);
-        assert_eq!(cost(usage(200_000, 0, 0, 0, 0)), Some(200_000));
-        assert_eq!(cost(usage(200_001, 0, 0, 0, 0)), Some(200_002));
-        assert_eq!(cost(usage(1_000_002, 0, 0, 0, 0)), Some(200_000 + 2 * 800_000 + 3 * 2));
-        assert_eq!(cost(usage(0, 0, 100_001, 100_001, 0)), Some(500_007));
+        assert_eq!(cost(usage(200_000, 1, 0, 0, 0)), Some(200_000 + 10));
+        assert_eq!(cost(usage(200_001, 1, 0, 0, 0)), Some(2 * 200_001 + 20), "input and output");
+        assert_eq!(cost(usage(1, 1, 0, 0, 200_000)), Some(2 + 20 + 2 * 200_000), "cache reads are part of the prompt");
+        assert_eq!(cost(usage(1_000_001, 1, 0, 0, 0)), Some(3 * 1_000_001 + 20), "the highest tier a kind has");
+        assert_eq!(cost(usage(0, 0, 100_001, 100_001, 0)), Some(7 * 100_001));
+        assert_eq!(cost(usage(0, 300_000, 0, 0, 0)), Some(10 * 300_000), "output is no part of the prompt");
+        Ok(())
+    }
+
+    #[test]
+    fn the_cost_of_a_sum_of_one_class_is_the_sum_of_the_costs() -> Result<(), PriceError> {
+        let table = tiered()?;
+        for (model, prompts) in
+            [("m", [1, 100_001, 200_001, 1_000_001]), ("flat", [1, 2, 3, 4]), ("none", [1, 2, 3, 4])]
+        {
+            let model = ModelId::new(model);
+            let mut sums: HashMap<PromptClass, (TokenUsage, u64)> = HashMap::new();
+            let mut single = Cost::default();
+            for prompt in prompts {
+                for output in 0..5 {
+                    let usage = usage(prompt - 1, output * 3, 1, output % 2, output);
+                    single += table.charge(&model, &usage);
+                    let (sum, with_tokens) = sums.entry(table.class(&model, &usage)).or_default();
+                    *sum += usage;
+                    *with_tokens += 1;
+                }
+            }
+            let mut summed = Cost::default();
+            for (class, (usage, with_tokens)) in sums {
+                summed += table.charge_sum(&model, class, &usage, with_tokens);
+            }
+            assert_eq!(summed, single, "{model}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_fingerprint_is_of_the_thresholds_alone() -> Result<(), PriceError> {
+        let of = |text: &str| PriceTable::parse(text).map(|table| table.classes_fingerprint());
+        let base = of(r#"{"m": {"input_cost_per_token": 1e-6, "input_cost_per_token_above_200k_tokens": 2e-6}}"#)?;
+        let dearer = of(r#"{"m": {"input_cost_per_token": 3e-6, "input_cost_per_token_above_200k_tokens": 5e-6},
+                "flat": {"input_cost_per_token": 3e-6}}"#)?;
+        let other = of(r#"{"m": {"input_cost_per_token": 1e-6, "input_cost_per_token_above_100k_tokens": 2e-6}}"#)?;
+        assert_eq!(base, dearer);
+        assert_ne!(base, other);
+        assert_eq!(of("{}")?, 0x2d06_8005_38d3_94c2, "databases hold it");
         Ok(())
     }
 

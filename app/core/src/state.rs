@@ -22,7 +22,7 @@ use crate::event::{
 use crate::format;
 use crate::ids::{AgentId, ModelId, SessionId};
 use crate::record::{ApiErrorKind, LimitKey, LimitScope, Tool, WindowMinutes};
-use crate::time::{Day, MINUTE_MS, Minute, Timestamp, ZoneOffsets, month_start};
+use crate::time::{DAY_MS, Day, MINUTE_MS, Minute, Timestamp, ZoneOffsets, month_start};
 use crate::units::{Cost, TokenUsage, Tokens};
 
 pub use derived::{AGENT_ACTIVE_MS, CacheGrade, OFFICIAL_FRESH_MS, RATE_MINUTES, SessionTotals, rate_per_min};
@@ -42,6 +42,9 @@ pub const MAX_CONTEXT_POINTS: usize = 240;
 pub const MAX_LIMITS: usize = 64;
 /// Most points of a limit's curve.
 pub const MAX_QUOTA_POINTS: usize = 300;
+/// Days before and after the beginning whose changes of offset from UTC the state carries: the page shows times of ten
+/// years at most, and the state of a page that was open for a year still begins its days right.
+const ZONE_REACH_DAYS: (i64, i64) = (10 * 366, 3 * 366);
 /// Days of usage shown beside the current month.
 pub const DAYS_SHOWN: usize = 14;
 
@@ -177,8 +180,10 @@ pub struct LastFailure {
 }
 
 impl DashboardState {
-    /// An empty state at the beginning of an epoch.
+    /// An empty state at the beginning of an epoch. Of `zone` it keeps what a page needs.
     pub fn new(mode: Mode, zone: ZoneOffsets, plan: Option<String>, at: Timestamp) -> Self {
+        let (back, ahead) = ZONE_REACH_DAYS;
+        let zone = zone.between(at.plus_ms(-back * DAY_MS), at.plus_ms(ahead * DAY_MS));
         Self { mode, zone, plan, at, ..Self::default() }
     }
 
@@ -238,6 +243,7 @@ impl DashboardState {
             }
             // For the log and for notifications: alerts are derived from the state, the last error is in the update.
             Event::QuotaWarning(_) | Event::ContextWarning(_) | Event::SessionError(_) => {}
+            Event::Unknown(_) => {}
         }
     }
 
@@ -322,7 +328,7 @@ impl DashboardState {
 
     fn of_claude(&self, window: WindowMinutes) -> Option<&LimitState> {
         let wanted =
-            |key: &LimitKey| key.tool == Tool::ClaudeCode && key.window == window && key.scope == LimitScope::AllModels;
+            |key: &LimitKey| key.tool == Tool::DEFAULT && key.window == window && key.scope == LimitScope::AllModels;
         self.limits.iter().find(|(key, _)| wanted(key)).map(|(_, limit)| limit)
     }
 }

@@ -20,7 +20,7 @@ use dashboard_core::price::PriceTable;
 use dashboard_core::record::{ContextFill, LimitKey, RateLimitReport, Record, Rejection, Tool, UsageRecord};
 use dashboard_core::time::{Timestamp, ZoneOffsets};
 use dashboard_core::tracker::{TrackerConfig, Trackers};
-use dashboard_core::transcript::{Reading, TranscriptReader};
+use dashboard_core::transcript::{Reading, TranscriptReader, Transcripts};
 use serde_json::{Map, Value, json};
 
 /// A file, of which some bytes are there by now.
@@ -69,8 +69,8 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
 impl Found {
     fn new(tool: Tool, root: &Path) -> Self {
         let mut paths = Vec::new();
-        let dirs: &[&str] = if tool == Tool::Codex { &["sessions", "archived_sessions"] } else { &["projects"] };
-        dirs.iter().for_each(|dir| walk(&root.join(dir), &mut paths));
+        let dirs = tool.spec().transcripts.iter().map(Transcripts::dir);
+        dirs.for_each(|dir| walk(&root.join(dir), &mut paths));
         let mut ledger = Ledger::default();
         let file = |path: PathBuf| {
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
@@ -146,8 +146,9 @@ impl Found {
                     ("total", |r| r.usage.total().0),
                     ("responses", |_| 1),
                 ],
-                Tool::Codex => &[
+                _ => &[
                     ("input", |r| r.usage.context().0),
+                    ("reasoning", |r| r.usage.reasoning.0),
                     ("cached", |r| r.usage.cache_read.0),
                     ("output", |r| r.usage.output.0),
                     ("total", |r| r.usage.total().0),

@@ -6,6 +6,7 @@ use dashboard_core::record::Rejection;
 use leptos::prelude::*;
 
 use super::{Page, Section};
+use crate::feed::Store;
 use crate::panels::{figures, part_name};
 use crate::ui::{Figure, LevelIcon, calc, dynamic, metric};
 
@@ -57,6 +58,8 @@ fn ingest() -> AnyView {
     let clients = figures(|state, _| Figure::exact(state.health.clients));
     let count = move |of: fn(&IngestUpdate) -> u64| calc(move || Figure::exact(ingest.with(of)));
     let plain = move |of: fn(&IngestUpdate) -> u64| move || format::exact(ingest.with(of));
+    let store = expect_context::<Store>();
+    let unknown_events = calc(move || store.connection.with(|view| format::exact(view.unknown_events)));
     let models = move || {
         ingest.with(|i| i.unpriced_models.iter().map(|model| model.as_str().to_owned()).collect::<Vec<_>>().join(", "))
     };
@@ -73,6 +76,7 @@ fn ingest() -> AnyView {
                 <dt>"Bad counts"</dt><dd>{plain(|i| i.bad_counts)}" read as 0"</dd>
                 <dt>"Unpriced responses"</dt>
                 <dd>{metric("ingest.unpriced", count(|i| i.unpriced))}" "{models}</dd>
+                <dt>"Unknown events"</dt><dd>{unknown_events}" of a newer server, passed over"</dd>
                 <dt>"Connected pages"</dt><dd>{metric("clients", clients.signal())}</dd>
             </dl>
         </Section>

@@ -286,7 +286,7 @@ fn shares(used_by: &[QuotaShare], known: &mut Vec<String>) -> Vec<Share> {
 fn charted(state: &DashboardState, chosen: Option<&LimitKey>) -> LimitKey {
     let shown = state.limits_shown();
     let chosen = chosen.filter(|key| shown.contains(key)).or(shown.first());
-    chosen.cloned().unwrap_or_else(|| LimitKey::five_hour(Tool::ClaudeCode))
+    chosen.cloned().unwrap_or_else(|| LimitKey::five_hour(Tool::DEFAULT))
 }
 
 /// The panel.
@@ -368,9 +368,9 @@ fn hooks(state: &DashboardState, key: &LimitKey) -> Hooks {
         };
     }
     let is = |known: Option<&LimitState>, usual: LimitKey| known.map_or(usual, |limit| limit.now.key.clone()) == *key;
-    if is(state.five_hour(), LimitKey::five_hour(Tool::ClaudeCode)) {
+    if is(state.five_hour(), LimitKey::five_hour(Tool::DEFAULT)) {
         hooks!("five_hour")
-    } else if is(state.seven_day(), LimitKey::weekly(Tool::ClaudeCode)) {
+    } else if is(state.seven_day(), LimitKey::weekly(Tool::DEFAULT)) {
         hooks!("seven_day")
     } else {
         Hooks::default()

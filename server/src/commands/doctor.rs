@@ -11,14 +11,19 @@ use dashboard_core::event::HealthStatus;
 use serde::Serialize;
 
 use crate::cli;
+use crate::http::Token;
+use crate::peer;
 use crate::prices::Prices;
 use crate::source::files;
-use crate::source::roots::{self, ConfiguredRoots, Environment};
+use crate::source::roots::{self, ConfiguredRoots, Environment, NamedHome};
+use crate::store::{self, Repair, StoreError};
+use crate::zone::ChosenZone;
 
 const EXAMPLES: &str = "\
 Examples:
   dashboard doctor                     what is there, and what to do about the rest
-  dashboard doctor --json --port 4000  for a script, with another port";
+  dashboard doctor --json --port 4000  for a script, with another port
+  dashboard doctor --repair            also rebuild the history's sums, while no dashboard runs";
 
 /// Options of `doctor`.
 #[derive(Args, Clone, Debug)]
@@ -36,6 +41,16 @@ pub struct DoctorArgs {
     /// Codex's home directory, instead of the usual one; with --config-dir, only the one given here is read
     #[arg(long, env = "DASHBOARD_CODEX_HOME", value_name = "DIR")]
     pub codex_home: Option<PathBuf>,
+    /// Home directory of a tool, such as pi=/data/pi, instead of its usual one; may be repeated
+    #[arg(long, env = "DASHBOARD_HOME", value_name = "TOOL=DIR", value_delimiter = ',')]
+    pub home: Vec<NamedHome>,
+    /// Where the dashboard keeps history
+    #[arg(long, env = "DASHBOARD_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Decide anew which claims on responses count, and rebuild the history's sums from them; refused while a dashboard
+    /// runs
+    #[arg(long)]
+    pub repair: bool,
 }
 
 /// What was found about one thing.
@@ -67,10 +82,14 @@ impl Finding {
 /// # Errors
 /// If the output cannot be written.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let mut findings = transcripts(&ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref()));
+    let mut findings =
+        transcripts(&ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref()).with_homes(&args.home));
     findings.push(port(args.port));
     findings.push(settings());
     findings.push(prices());
+    findings.push(time_zone());
+    findings.push(access());
+    findings.extend(args.repair.then(|| repair(args.data_dir.clone().or_else(store::usual_dir))));
     let status = findings.iter().map(|finding| finding.status).max().unwrap_or_default();
     print(args.json, status, &findings).context("cannot write the findings")?;
     Ok(if status == HealthStatus::Unhealthy { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -117,7 +136,7 @@ fn transcripts(given: &ConfiguredRoots) -> Vec<Finding> {
         Finding::new("transcripts", HealthStatus::Healthy, format!("{total} found"))
     } else {
         Finding::new("transcripts", HealthStatus::Degraded, "none found")
-            .advise("start a session of Claude Code or Codex, or name its directory with --config-dir or --codex-home; meanwhile `dashboard start --simulation` shows the dashboard at work")
+            .advise("start a session of an assistant, or name its directory with --config-dir or --home TOOL=DIR; meanwhile `dashboard start --simulation` shows the dashboard at work")
     });
     findings
 }
@@ -140,6 +159,39 @@ fn settings() -> Finding {
     Finding::new("settings", HealthStatus::Healthy, message)
 }
 
+/// Who can open the dashboard without its token.
+fn access() -> Finding {
+    let token = store::usual_dir().map(|dir| Token::file_in(&dir).display().to_string());
+    let token = token.unwrap_or_else(|| "the data directory".to_owned());
+    match peer::check() {
+        Ok(()) => {
+            let message = format!("this user's processes are let in; others need the token in {token}");
+            Finding::new("access", HealthStatus::Healthy, message)
+        }
+        Err(error) if cfg!(target_os = "linux") => {
+            let message = format!("everybody needs the token in {token}, because {error}");
+            Finding::new("access", HealthStatus::Degraded, message)
+                .advise("mount /proc and allow sock_diag, so that this user's own processes can be told from others'")
+        }
+        Err(error) => {
+            let message = format!("every user of this machine can open the dashboard, because {error}");
+            Finding::new("access", HealthStatus::Degraded, message)
+                .advise("if others use this machine, start with `--token auto`")
+        }
+    }
+}
+
+/// Days begin in it.
+fn time_zone() -> Finding {
+    let ChosenZone { status, message, .. } = ChosenZone::find(None);
+    let finding = Finding::new("time zone", status, message);
+    if status == HealthStatus::Healthy {
+        finding
+    } else {
+        finding.advise("set TZ or --timezone to a name such as Europe/Berlin")
+    }
+}
+
 /// Costs are computed from these.
 fn prices() -> Finding {
     let prices = Prices::load(None);
@@ -149,5 +201,25 @@ fn prices() -> Finding {
         finding.advise("correct the file or remove it; `dashboard prices --help` shows its shape")
     } else {
         finding
+    }
+}
+
+/// What is computed from the history's claims, computed anew.
+fn repair(dir: Option<PathBuf>) -> Finding {
+    let bad = |message: String, advice: &str| Finding::new("history", HealthStatus::Unhealthy, message).advise(advice);
+    let Some(dir) = dir else { return bad("there is no usual place for it".to_owned(), "name one with --data-dir") };
+    match store::repair(&dir, &Prices::load(None).table) {
+        Ok(None) => Finding::new("history", HealthStatus::Healthy, format!("none in {}", dir.display())),
+        Ok(Some(Repair { problems, claims_corrected, rows })) if problems.is_empty() => {
+            let message = format!("sums rebuilt: {rows} rows, {claims_corrected} claims marked otherwise than before");
+            Finding::new("history", HealthStatus::Healthy, message)
+        }
+        Ok(Some(Repair { problems, .. })) => bad(
+            format!("the database is damaged: {}", problems.join("; ")),
+            "start the dashboard: what can be read stays, and what is damaged is set aside and rebuilt from the \
+             transcripts as soon as it is met",
+        ),
+        Err(error @ StoreError::Locked(_)) => bad(error.to_string(), "stop that dashboard and try again"),
+        Err(error) => bad(error.to_string(), "see what it says; --data-dir names another directory"),
     }
 }

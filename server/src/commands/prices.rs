@@ -100,7 +100,7 @@ fn text(prices: &Prices, models: &[ListedPrice], screen: &Screen) -> String {
         steps.sort_unstable();
         steps.dedup();
         for step in steps {
-            let mut row = vec![format!("  beyond {}k tokens", step / 1_000)];
+            let mut row = vec![format!("  prompts above {}k tokens", step / 1_000)];
             row.extend(rates.map(|rate| {
                 rate.above.iter().find(|above| above.tokens == step).map_or_else(String::new, |above| usd(above.usd))
             }));

@@ -11,6 +11,9 @@ use dashboard_core::record::{Presence, ReadProgress, Record, Rejection};
 use super::file::TranscriptFile;
 use super::state::FileState;
 
+/// Most records of a rewritten file that are sent at once.
+pub const MAX_REPLACEMENT: usize = 50_000;
+
 /// One message.
 #[derive(Clone, Debug)]
 pub enum SourceMessage {
@@ -24,8 +27,12 @@ pub enum SourceMessage {
         rejections: Vec<Rejection>,
         /// What was read of the file so far, this included, and where another process can go on.
         state: Box<FileState>,
+        /// Whether this stands in place of everything read of the file before: it was truncated or rewritten. Taken in
+        /// one go, no state without the file is ever published. A replacement of more than
+        /// [`MAX_REPLACEMENT`] records goes on in messages that add to it.
+        replaces: bool,
     },
-    /// The file was truncated or rewritten: what it said is withdrawn, and it is read anew.
+    /// What the file said no longer counts, and nothing takes its place: it is read under another name.
     Retract {
         /// The file.
         file: Arc<TranscriptFile>,
@@ -69,6 +76,11 @@ pub trait RecordSink: Sync {
     /// # Errors
     /// If nobody wants to know any more.
     fn send(&self, message: SourceMessage) -> Result<(), SinkClosed>;
+
+    /// Whether so much waits in it that history, which can wait, is not to be added now. What is live is sent anyway.
+    fn is_busy(&self) -> bool {
+        false
+    }
 
     /// Whether it has a use for [`Record::Activity`].
     fn wants_activity(&self) -> bool {

@@ -5,9 +5,12 @@
 
 mod file;
 mod message;
+mod recall;
 mod state;
 
-pub use file::{Root, TranscriptFile, Unreadable};
-pub use message::{Numbered, RecordSink, SinkClosed, SourceMessage};
+pub(crate) use file::name_of;
+pub use file::{Root, TranscriptFile};
+pub use message::{MAX_REPLACEMENT, Numbered, RecordSink, SinkClosed, SourceMessage};
+pub use recall::{HistoryStore, Recall, RepeatQueue, RepeatRequests, StoredFile};
 pub use state::FileState;
-pub(crate) use state::{Look, MARK, Marks, Stamp};
+pub(crate) use state::{ContentHash, MARK, Marks, Polled, Stamp};

@@ -13,14 +13,19 @@ use crate::platform::FileIdentity;
 
 /// Bytes in a fingerprint, at most.
 pub(crate) const MARK: usize = 1024;
-/// File times are no finer than this: a change this soon after a look may leave the time as it is.
+/// File times are no finer than this: a change this soon after a poll may leave the time as it is.
 const COARSE: Duration = Duration::from_millis(50);
 
 /// What another process needs to go on reading a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FileState {
-    pub(crate) look: Option<Look>,
+    /// What the file was like when it was opened to read what is part of this state.
+    #[serde(rename = "look")]
+    pub(crate) polled: Option<Polled>,
     pub(crate) marks: Marks,
+    /// The hash of everything read, where it is known: what tells a touched file from one rewritten at the same size.
+    #[serde(default)]
+    pub(crate) content: Option<ContentHash>,
     /// Up to the last newline: what an unfinished line said is not part of it.
     pub checkpoint: Checkpoint,
     /// Everything read, an unfinished line included: what counts if the file has gone.
@@ -35,9 +40,18 @@ pub(crate) struct Stamp {
     pub(crate) modified: Option<SystemTime>,
 }
 
-/// A file as it was when it was read.
+/// A file's first bytes, hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ContentHash {
+    /// How many of them.
+    pub(crate) length: u64,
+    /// XXH3 of them, 64 bits.
+    pub(crate) hash: u64,
+}
+
+/// A file as it was when it was polled.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Look {
+pub(crate) struct Polled {
     pub(crate) stamp: Stamp,
     /// Whether an equal stamp will mean that nothing has changed.
     pub(crate) conclusive: bool,
@@ -49,7 +63,7 @@ impl Stamp {
     }
 }
 
-impl Look {
+impl Polled {
     pub(crate) fn at(metadata: &Metadata) -> Self {
         let stamp = Stamp::of(metadata);
         let age = stamp.modified.and_then(|modified| modified.elapsed().ok());
@@ -60,13 +74,18 @@ impl Look {
 impl FileState {
     /// That of a file of which nothing has been read.
     pub(crate) fn start(tool: Tool) -> Self {
-        let (look, marks, counts) = (None, Marks::default(), FileCounts::default());
-        Self { look, marks, checkpoint: Checkpoint::start(tool), counts }
+        Self {
+            polled: None,
+            marks: Marks::default(),
+            content: None,
+            checkpoint: Checkpoint::start(tool),
+            counts: FileCounts::default(),
+        }
     }
 
-    /// What the file was, should it turn up under another name.
-    pub(crate) fn remains(&self) -> Option<(FileIdentity, Marks)> {
-        Some((self.look?.stamp.identity, self.marks))
+    /// What the file is recognised by, should it turn up under another name.
+    pub(crate) fn fingerprint(&self) -> Option<(FileIdentity, Marks)> {
+        Some((self.polled?.stamp.identity, self.marks))
     }
 }
 

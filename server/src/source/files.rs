@@ -1,25 +1,47 @@
 //! Finding transcript files, and reading one from a place on.
 
-use crate::observation::{Root, TranscriptFile, Unreadable};
+use crate::observation::{Root, TranscriptFile, name_of};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use dashboard_core::history::Unreadable;
 use walkdir::WalkDir;
+
+use super::roots::{self, TranscriptDir};
 
 /// Bytes read at once.
 pub const CHUNK: usize = 256 << 10;
 
-/// The transcripts below a root: regular files named `*.jsonl` at any depth of its directories for them, in no
-/// particular order.
+/// The transcripts below a root: regular files that match one of its tool's patterns, in no particular order.
 /// Links are not followed. A missing directory is empty; what cannot be read goes to `unreadable`.
 pub fn transcripts(root: &Root, unreadable: &mut Vec<Unreadable>) -> Vec<TranscriptFile> {
-    root.transcript_dirs().flat_map(|dir| walk(root, WalkDir::new(dir), unreadable)).collect()
+    all(std::slice::from_ref(root), unreadable)
+}
+
+/// The transcripts below several roots, each file once.
+pub(crate) fn all(roots: &[Root], unreadable: &mut Vec<Unreadable>) -> Vec<TranscriptFile> {
+    roots::transcript_dirs(roots).iter().flat_map(|dir| transcripts_in(dir, unreadable)).collect()
+}
+
+/// The transcripts in one directory.
+pub(super) fn transcripts_in(dir: &TranscriptDir, unreadable: &mut Vec<Unreadable>) -> Vec<TranscriptFile> {
+    walk(&dir.root, WalkDir::new(&dir.dir).max_depth(dir.depth.unwrap_or(usize::MAX)), unreadable)
 }
 
 /// The same, for a file or directory within one of these.
-pub fn transcripts_at(root: &Root, path: &Path, unreadable: &mut Vec<Unreadable>) -> Vec<TranscriptFile> {
-    walk(root, WalkDir::new(path).follow_root_links(false), unreadable)
+pub(super) fn transcripts_at(
+    dir: &TranscriptDir,
+    path: &Path,
+    unreadable: &mut Vec<Unreadable>,
+) -> Vec<TranscriptFile> {
+    let Some(depth) = dir.depth_below(path) else { return Vec::new() };
+    walk(&dir.root, WalkDir::new(path).follow_root_links(false).max_depth(depth), unreadable)
+}
+
+/// Reading `path` failed with `error`.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Unreadable {
+    Unreadable { path: path.display().to_string(), error: error.to_string() }
 }
 
 fn walk(root: &Root, walk: WalkDir, unreadable: &mut Vec<Unreadable>) -> Vec<TranscriptFile> {
@@ -36,7 +58,7 @@ fn walk(root: &Root, walk: WalkDir, unreadable: &mut Vec<Unreadable>) -> Vec<Tra
                 let error = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links"));
                 // Deleted while we were looking, or not there yet.
                 if error.kind() != io::ErrorKind::NotFound {
-                    unreadable.push(Unreadable::new(&path, &error));
+                    unreadable.push(self::unreadable(&path, &error));
                 }
             }
         }
@@ -47,13 +69,8 @@ fn walk(root: &Root, walk: WalkDir, unreadable: &mut Vec<Unreadable>) -> Vec<Tra
 /// What the file at `path` is called, if its name is that of a transcript below `root`.
 pub fn as_transcript(root: &Root, path: &Path) -> Option<TranscriptFile> {
     let below = path.strip_prefix(&root.dir).ok()?;
-    let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    let is_among_them = parts.len() > 1 && root.adapter().transcript_dirs().contains(&&*parts[0]);
-    let is_transcript = is_among_them && below.to_string_lossy().ends_with(".jsonl");
-    is_transcript.then(|| {
-        let name = parts.join("/");
-        TranscriptFile::new(root, name)
-    })
+    let name = name_of(below);
+    root.tool.spec().transcripts_named(&name).map(|_| TranscriptFile::new(root, name))
 }
 
 /// Reads what is left of `file` in chunks.

@@ -4,77 +4,109 @@
 //!
 //! Reading files blocks, so it has a thread of its own: woken by the watcher, it reads what is new and hands it to the
 //! engine and to the store through bounded queues. While one is full the thread waits, and changes gather in a mailbox
-//! that cannot grow. What a former process read is taken from the store, and only the rest from the files. Twice as many ways lead to a change as are needed: besides the watcher, files that changed lately are
-//! looked at every two seconds, and everything every ten.
+//! that cannot grow. What a former process read is recalled from the store, and only the rest is read from the files:
+//! the newest first, in slices of some milliseconds, between which the thread attends to what has changed. Twice as many
+//! ways lead to a change as are needed: besides the watcher, files that changed lately are polled every two seconds, and
+//! everything every half minute.
 
+mod backlog;
+mod budget;
+mod database;
+mod document;
+mod environment;
 pub mod files;
 mod presence;
+mod reader;
+mod repeats;
 pub mod retention;
 pub mod roots;
+mod status;
 pub(crate) mod tail;
-pub mod tools;
+#[cfg(test)]
+mod tests;
 pub(crate) mod transcripts;
 mod wakeup;
 mod watches;
 #[cfg(all(test, target_os = "linux"))]
 mod work;
 
-use crate::observation::{RecordSink, Root, SinkClosed, SourceMessage};
-use std::collections::BTreeSet;
+use crate::observation::{HistoryStore, RecordSink, RepeatRequests, Root, SinkClosed, SourceMessage, StoredFile};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
-use dashboard_core::event::{HealthError, HealthStatus};
 use notify::RecursiveMode;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use self::budget::Budget;
 use self::presence::Running;
+use self::repeats::{Repeats, StoreFeed};
+use self::status::Status;
 use self::transcripts::Transcripts;
 use self::wakeup::{Changes, Wakeup};
 use self::watches::{Watches, Watching};
-use crate::clock;
-use crate::health::{DashboardHealth, Part};
-use crate::store::{RepeatRequests, StoreSender, StoredFile};
+use crate::health::DashboardHealth;
 
-/// How often files that changed lately are looked at, and directories that are not there yet.
-const LOOK: Duration = Duration::from_secs(2);
-/// How often everything is looked at, in looks: a safety net while the system tells of changes.
-const LOOKS_PER_WALK: u32 = 15;
-/// The same where it does not tell.
-const LOOKS_PER_WALK_UNTOLD: u32 = 5;
+/// How often files that changed lately are polled, and directories that are not there yet.
+const POLL: Duration = Duration::from_secs(2);
+/// How often everything is looked through, in polls: a safety net while the system notifies of changes.
+const POLLS_PER_RESCAN: u32 = 15;
+/// The same where it does not notify.
+const POLLS_PER_RESCAN_UNNOTIFIED: u32 = 5;
+/// Longest time for which history is read before anything else gets its turn; a change ends it at once.
+const SLICE: Duration = Duration::from_millis(25);
+/// Longest time for which what has just changed is read; the rest comes first in the slices that follow.
+const LIVE: Duration = Duration::from_millis(20);
+/// Messages waiting for the engine beyond which history is not added to them.
+const ENGINE_BUSY: usize = 6;
+/// Files modified this recently decide the present figures: today in any time zone, and the five-hour blocks of today.
+const CURRENT: Duration = Duration::from_hours(48);
+/// How often the progress of the first read is reported.
+const PROGRESS: Duration = Duration::from_millis(250);
 
 /// Reads the transcripts below the roots and which sessions run: first what is there, then what changes. Ends when the
 /// receiver is dropped; dropped itself, it stops reading. With a store, begins with what that holds and keeps it fed.
+///
+/// # Errors
+/// If the reading thread cannot be started, or panics.
 pub async fn run(
     roots: Vec<Root>,
     messages: mpsc::Sender<SourceMessage>,
-    store: Option<StoreSender>,
+    store: Option<Box<dyn HistoryStore>>,
     health: DashboardHealth,
-) {
+) -> Result<(), String> {
     let wakeup = Arc::new(Wakeup::default());
     let stop = StopOnDrop(wakeup.clone());
-    let reported = health.clone();
-    let reading = tokio::task::spawn_blocking(move || Source::new(roots, messages, store, health, wakeup).run());
-    if let Err(error) = reading.await {
-        tracing::error!(%error, "reading transcripts ended");
-        reported.report(Part::Transcripts, HealthStatus::Unhealthy, "reading has ended; restart the dashboard");
-    }
+    let (ended, end) = oneshot::channel();
+    let read = move || {
+        Source::new(roots, messages, store, health, wakeup).run();
+        // Nobody waits for it if it is to stop.
+        let _ = ended.send(());
+    };
+    thread::Builder::new().name("source".to_owned()).spawn(read).map_err(|error| error.to_string())?;
+    let end = end.await;
     drop(stop);
+    end.map_err(|_| "the thread that reads transcripts panicked".to_owned())
 }
 
-/// To the engine and, if there is one, the store. The store first: what a page shows is on its way to the disk.
+/// To the store, if there is one, and the engine. The store first: what a page shows is on its way to the disk.
 struct Recipients {
     engine: mpsc::Sender<SourceMessage>,
-    store: Option<StoreSender>,
+    store: Option<Arc<StoreFeed>>,
 }
 
 impl RecordSink for Recipients {
     fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
         if let Some(store) = &self.store {
-            store.send(&message);
+            // The figures go on without a store.
+            let _ = store.feed(&message);
         }
         self.engine.blocking_send(message).map_err(|_| SinkClosed)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.engine.max_capacity() - self.engine.capacity() > ENGINE_BUSY.min(self.engine.max_capacity() / 2)
     }
 
     fn wants_activity(&self) -> bool {
@@ -90,178 +122,220 @@ impl Drop for StopOnDrop {
     }
 }
 
+/// How far the first read has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// What the present figures depend on is being read.
+    Current,
+    /// The rest is.
+    History,
+    /// Everything has been read that was there at the start.
+    Done,
+}
+
 /// What the reading thread owns.
 struct Source {
     roots: Vec<Root>,
     messages: mpsc::Sender<SourceMessage>,
-    store: Option<StoreSender>,
-    health: DashboardHealth,
+    store: Option<Arc<StoreFeed>>,
     wakeup: Arc<Wakeup>,
     watches: Watches,
     transcripts: Transcripts,
+    repeats: Repeats,
     running: Running,
-    /// What the engine has been told cannot be read.
-    told: BTreeSet<PathBuf>,
+    status: Status,
+    stage: Stage,
+    /// Files modified since then decide the present figures.
+    current_since: SystemTime,
+    next_progress: Instant,
+    next_poll: Instant,
+    /// Polls since everything was last looked through.
+    polls: u32,
 }
 
 impl Source {
     fn new(
         roots: Vec<Root>,
         messages: mpsc::Sender<SourceMessage>,
-        store: Option<StoreSender>,
+        store: Option<Box<dyn HistoryStore>>,
         health: DashboardHealth,
         wakeup: Arc<Wakeup>,
     ) -> Self {
-        let out = Recipients { engine: messages.clone(), store: store.clone() };
+        let store = store.map(|store| Arc::new(StoreFeed::new(store)));
+        let sink = Recipients { engine: messages.clone(), store: store.clone() };
         Self {
             watches: Watches::new(wakeup.clone()),
-            transcripts: Transcripts::new(roots.clone(), Box::new(out)),
+            transcripts: Transcripts::new(&roots, Box::new(sink)),
+            repeats: Repeats::default(),
             running: Running::default(),
-            told: BTreeSet::new(),
+            status: Status::new(health),
+            stage: Stage::Current,
+            current_since: SystemTime::now().checked_sub(CURRENT).unwrap_or(SystemTime::UNIX_EPOCH),
+            next_progress: Instant::now(),
+            next_poll: Instant::now() + POLL,
+            polls: 0,
             roots,
             messages,
             store,
-            health,
             wakeup,
         }
     }
 
     fn run(mut self) {
-        // There is nobody left to tell, or nobody wants to know: either way it is over.
+        // There is nobody left to read for, or nobody wants to know: either way it is over.
         let (Ok(()) | Err(SinkClosed)) = self.read();
     }
 
     fn read(&mut self) -> Result<(), SinkClosed> {
-        self.health.report(Part::Transcripts, HealthStatus::Degraded, "reading history");
+        self.status.reading(None);
         // Watched before looked at, so that nothing falls between.
-        let mut refused = self.watch().1;
+        self.watch();
         self.recall()?;
-        self.transcripts.look_at_everything()?;
-        self.look_at_presence()?;
-        self.send(SourceMessage::Current)?;
-        self.send(SourceMessage::HistoryRead)?;
-        self.report(refused.as_deref())?;
-
-        let mut looks = 0;
-        let mut next_look = Instant::now() + LOOK;
+        self.transcripts.discover()?;
+        self.transcripts.mark_current(self.current_since);
+        self.poll_presence()?;
         loop {
-            let Changes { paths, everything, stop } = self.wakeup.wait(next_look);
-            if stop {
+            self.report_stage()?;
+            let is_reading = self.transcripts.has_backlog() || !self.repeats.is_empty();
+            let changes = if is_reading { self.wakeup.take() } else { self.wakeup.wait(self.next_poll) };
+            if changes.stop {
                 return Ok(());
             }
-            let is_presence =
-                |path: &PathBuf| self.roots.iter().filter_map(Root::presence_dir).any(|dir| path.starts_with(dir));
-            let presence_changed = paths.iter().any(is_presence);
-            self.transcripts.look_at(paths)?;
-            let mut walk = everything;
-            let look = Instant::now() >= next_look;
-            if look {
-                next_look = Instant::now() + LOOK;
-                looks += 1;
-                let begun;
-                (begun, refused) = self.watch();
-                let per_walk = if refused.is_none() { LOOKS_PER_WALK } else { LOOKS_PER_WALK_UNTOLD };
-                walk |= begun || looks >= per_walk;
-            }
-            if walk {
-                looks = 0;
-                self.transcripts.look_at_everything()?;
-            } else if look {
-                self.transcripts.look_at_active()?;
-            }
-            if look || everything || presence_changed {
-                self.look_at_presence()?;
-            }
-            if look {
-                self.repeat_for_store()?;
-            }
-            self.report(refused.as_deref())?;
+            self.follow(changes)?;
+            self.read_slice()?;
         }
     }
 
-    /// Tells the engine what the store holds, and goes on reading from there.
+    /// Attends to what has changed, and to what is due.
+    fn follow(&mut self, Changes { paths, everything, .. }: Changes) -> Result<(), SinkClosed> {
+        let is_presence =
+            |path: &PathBuf| self.roots.iter().filter_map(Root::presence_dir).any(|dir| path.starts_with(dir));
+        let presence_changed = paths.iter().any(is_presence);
+        if !paths.is_empty() {
+            self.transcripts.poll_paths(paths, &Budget::live(LIVE))?;
+        }
+        let mut rescan = everything;
+        let is_due = Instant::now() >= self.next_poll;
+        if is_due {
+            self.next_poll = Instant::now() + POLL;
+            self.polls += 1;
+            rescan |= self.watch();
+            // What cannot be read may be readable again without notice.
+            let is_notified = self.watches.refusal().is_none() && self.transcripts.unreadable().is_empty();
+            rescan |= self.polls >= if is_notified { POLLS_PER_RESCAN } else { POLLS_PER_RESCAN_UNNOTIFIED };
+        }
+        if rescan {
+            self.polls = 0;
+            self.transcripts.discover()?;
+        } else if is_due {
+            self.transcripts.poll_active(&Budget::live(LIVE))?;
+        }
+        if is_due || everything || presence_changed {
+            self.poll_presence()?;
+        }
+        if is_due {
+            self.take_repeats();
+        }
+        Ok(())
+    }
+
+    /// Reads some of the backlog or, if there is none, repeats some of what the store missed.
+    fn read_slice(&mut self) -> Result<(), SinkClosed> {
+        let wakeup = Arc::clone(&self.wakeup);
+        let budget = Budget::slice(SLICE, &wakeup);
+        if self.transcripts.has_backlog() {
+            return self.transcripts.read_slice(&budget);
+        }
+        match &self.store {
+            Some(feed) if !self.repeats.is_empty() => {
+                // The figures go on without a store.
+                if self.repeats.read_slice(feed, &budget).is_err() {
+                    self.repeats = Repeats::default();
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reports how far the first read has come, and how reading goes.
+    fn report_stage(&mut self) -> Result<(), SinkClosed> {
+        if self.stage == Stage::Current
+            && self.transcripts.is_current()
+            && !self.transcripts.promote_dependencies(self.current_since)
+        {
+            self.stage = Stage::History;
+            self.send(SourceMessage::Current)?;
+        }
+        if self.stage == Stage::History && !self.transcripts.has_backlog() {
+            self.stage = Stage::Done;
+            self.send(SourceMessage::Progress(self.transcripts.progress()))?;
+            self.send(SourceMessage::HistoryRead)?;
+            // The figures go on without a store.
+            let _ = self.store.as_ref().map(|feed| feed.store().send(SourceMessage::HistoryRead));
+        }
+        if self.stage == Stage::Done {
+            let failure = self.status.report(&self.roots, &self.transcripts, self.watches.refusal());
+            return failure.map_or(Ok(()), |failure| self.send(SourceMessage::Failure(failure)));
+        }
+        if Instant::now() >= self.next_progress {
+            self.next_progress = Instant::now() + PROGRESS;
+            let progress = self.transcripts.progress();
+            self.status.reading(Some(progress));
+            self.send(SourceMessage::Progress(progress))?;
+        }
+        Ok(())
+    }
+
+    /// Hands the engine what the store holds, and goes on reading from there.
     fn recall(&mut self) -> Result<(), SinkClosed> {
         let Some(store) = self.store.clone() else { return Ok(()) };
-        let tell = |message| self.messages.blocking_send(message).map_err(|_| SinkClosed);
-        let transcripts = &mut self.transcripts;
-        store.load(&self.roots, |StoredFile { found, state, archived, records, rejections }| {
+        let send = |message| self.messages.blocking_send(message).map_err(|_| SinkClosed);
+        let (transcripts, wakeup) = (&mut self.transcripts, &self.wakeup);
+        store.store().recall(&self.roots, &mut |StoredFile { found, state, archived, records, rejections }| {
+            if wakeup.has_changes() && wakeup.is_stopped() {
+                return Err(SinkClosed);
+            }
             let file = Arc::new(found);
             transcripts.resume(Arc::clone(&file), state.clone(), archived);
-            tell(SourceMessage::Read { file: Arc::clone(&file), records, rejections, state: Box::new(state) })?;
-            if archived { tell(SourceMessage::Archive { file }) } else { Ok(()) }
+            let (read, state) = (Arc::clone(&file), Box::new(state));
+            send(SourceMessage::Read { file: read, records, rejections, state, replaces: false })?;
+            if archived { send(SourceMessage::Archive { file }) } else { Ok(()) }
         })
     }
 
-    /// Gives the store once more what it could not keep when it came.
-    fn repeat_for_store(&mut self) -> Result<(), SinkClosed> {
-        let Some(store) = self.store.clone() else { return Ok(()) };
-        let RepeatRequests { mut files, everything } = store.take_wanted();
+    /// Notes what the store asks to have repeated.
+    fn take_repeats(&mut self) {
+        let Some(store) = &self.store else { return };
+        let RepeatRequests { files, everything } = store.store().take_repeats();
+        self.repeats.add(files);
         if everything {
-            files.extend(self.transcripts.files());
+            self.repeats.add_everything(self.transcripts.files());
         }
-        files.into_iter().try_for_each(|file| self.transcripts.repeat(file, &store))
     }
 
-    /// Sees to it that everything is watched: whether a directory is from now on, and why one cannot be.
-    fn watch(&mut self) -> (bool, Option<String>) {
-        let (mut begun, mut refused) = (false, None);
-        for root in &self.roots {
-            let transcripts = root.transcript_dirs().map(|dir| (dir, RecursiveMode::Recursive));
-            let presence = root.presence_dir().map(|dir| (dir, RecursiveMode::NonRecursive));
-            for (dir, mode) in transcripts.chain(presence) {
-                match self.watches.ensure(&dir, mode) {
-                    Watching::Begun => begun = true,
-                    Watching::AsBefore => {}
-                    Watching::Refused(error) => refused = Some(error),
-                }
-            }
+    /// Sees to it that everything is watched; whether a directory newly is.
+    fn watch(&mut self) -> bool {
+        for root in &mut self.roots {
+            root.resolve();
         }
-        (begun, refused)
+        self.transcripts.set_roots(&self.roots);
+        self.status.note(&self.roots);
+        let mode = |depth| if depth == Some(1) { RecursiveMode::NonRecursive } else { RecursiveMode::Recursive };
+        let transcripts = self.transcripts.dirs().iter().map(|dir| (dir.real.clone(), mode(dir.depth)));
+        let presence = self.roots.iter().filter_map(Root::presence_dir).map(|dir| (dir, RecursiveMode::NonRecursive));
+        let wanted: Vec<_> = transcripts.chain(presence).collect();
+        let now = Instant::now();
+        self.watches.begin_round(now);
+        let ensure =
+            |begun, (dir, mode): (PathBuf, _)| self.watches.ensure(&dir, mode, now) == Watching::Begun || begun;
+        wanted.into_iter().fold(false, ensure)
     }
 
-    fn look_at_presence(&mut self) -> Result<(), SinkClosed> {
-        let (changed, unreadable) = self.running.look(&self.roots);
-        match unreadable.first() {
-            None => {
-                let message = format!("{} running", self.running.count());
-                self.health.report(Part::Presence, HealthStatus::Healthy, message);
-            }
-            Some((dir, error)) => {
-                let message = format!("cannot read {}: {error}", dir.display());
-                self.health.report(Part::Presence, HealthStatus::Degraded, message);
-            }
-        }
+    fn poll_presence(&mut self) -> Result<(), SinkClosed> {
+        let (changed, unreadable) = self.running.poll(&self.roots);
+        self.status.presence(self.running.count(), unreadable.first());
         changed.map_or(Ok(()), |running| self.send(SourceMessage::Presence(running)))
-    }
-
-    /// Says how reading goes; of what newly fails, also to the engine.
-    fn report(&mut self, refused: Option<&str>) -> Result<(), SinkClosed> {
-        let unreadable = self.transcripts.unreadable();
-        let message = match (unreadable.iter().next(), refused) {
-            (Some((path, error)), _) => {
-                let others = unreadable.len() - 1;
-                let others = if others > 0 { format!(" (and {others} more)") } else { String::new() };
-                Some(format!("cannot read {}: {error}{others}; check its permissions", path.display()))
-            }
-            (None, None) if !self.roots.iter().any(Root::has_transcripts) => {
-                Some("no transcripts yet; start Claude Code or Codex, or use --config-dir or --codex-home".to_owned())
-            }
-            (None, Some(error)) => Some(format!("changes are seen within 10 s, not at once: {error}")),
-            (None, None) => None,
-        };
-        let is_new = unreadable.keys().any(|path| !self.told.contains(path));
-        self.told = unreadable.keys().cloned().collect();
-        let Some(message) = message else {
-            let message = format!("{} files", self.transcripts.count());
-            self.health.report(Part::Transcripts, HealthStatus::Healthy, message);
-            return Ok(());
-        };
-        self.health.report(Part::Transcripts, HealthStatus::Degraded, message.clone());
-        if is_new {
-            let component = Part::Transcripts.as_str().to_owned();
-            self.send(SourceMessage::Failure(HealthError { component, error: message, timestamp: clock::wall() }))?;
-        }
-        Ok(())
     }
 
     fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {

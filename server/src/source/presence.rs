@@ -16,20 +16,20 @@ use crate::platform;
 /// Such a file is a few hundred bytes.
 const MAX_SIZE: u64 = 64 << 10;
 
-/// The running sessions as they were last seen.
+/// The running sessions as they were last polled.
 #[derive(Debug, Default)]
 pub(super) struct Running {
     seen: BTreeMap<PathBuf, Presence>,
 }
 
 impl Running {
-    /// Looks again. The running sessions, if anything about them changed; and the directories that cannot be read.
-    pub(super) fn look(&mut self, roots: &[Root]) -> (Option<Vec<Presence>>, Vec<(PathBuf, io::Error)>) {
+    /// Polls again. The running sessions, if anything about them changed; and the directories that cannot be read.
+    pub(super) fn poll(&mut self, roots: &[Root]) -> (Option<Vec<Presence>>, Vec<(PathBuf, io::Error)>) {
         let mut now = BTreeMap::new();
         let mut unreadable = Vec::new();
         for root in roots {
             let Some(dir) = root.presence_dir() else { continue };
-            if let Err(error) = self.look_into(root, &dir, &mut now)
+            if let Err(error) = self.poll_dir(root, &dir, &mut now)
                 && error.kind() != io::ErrorKind::NotFound
             {
                 unreadable.push((dir, error));
@@ -47,7 +47,7 @@ impl Running {
         self.seen.len()
     }
 
-    fn look_into(&self, root: &Root, dir: &Path, now: &mut BTreeMap<PathBuf, Presence>) -> io::Result<()> {
+    fn poll_dir(&self, root: &Root, dir: &Path, now: &mut BTreeMap<PathBuf, Presence>) -> io::Result<()> {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             let path = entry.path();
@@ -65,7 +65,7 @@ impl Running {
     fn read(&self, root: &Root, path: &Path) -> Option<Presence> {
         let mut text = Vec::new();
         let read = File::open(path).and_then(|file| file.take(MAX_SIZE).read_to_end(&mut text));
-        let presence = read.ok().and_then(|_| root.adapter().presence(&text, platform::process_lives));
+        let presence = read.ok().and_then(|_| (root.tool.spec().presence.as_ref()?.read)(&text, platform::is_process));
         presence.or_else(|| self.seen.get(path).cloned())
     }
 }
@@ -86,7 +86,7 @@ mod tests {
         let root = Root { tool: Tool::ClaudeCode, dir: home.path().to_owned(), label: String::new() };
         let roots = [root];
         let mut running = Running::default();
-        assert_eq!(running.look(&roots).0, None, "there is no directory yet");
+        assert_eq!(running.poll(&roots).0, None, "there is no directory yet");
 
         let dir = home.path().join("sessions");
         fs::create_dir(&dir).unwrap();
@@ -96,16 +96,16 @@ mod tests {
         write("busy").unwrap();
         fs::write(dir.join("secret.key"), "{}").unwrap();
         fs::write(dir.join("notes.json"), r#"{"pid":1,"sessionId":"no"}"#).unwrap();
-        let one = running.look(&roots).0.expect("a session came");
+        let one = running.poll(&roots).0.expect("a session came");
         assert_eq!(one.iter().map(|it| (it.status, it.alive)).collect::<Vec<_>>(), [(PresenceStatus::Busy, true)]);
-        assert_eq!(running.look(&roots).0, None);
+        assert_eq!(running.poll(&roots).0, None);
 
         fs::write(&file, r#"{"pid":"#).unwrap();
-        assert_eq!(running.look(&roots).0, None, "half a file changes nothing");
+        assert_eq!(running.poll(&roots).0, None, "half a file changes nothing");
         write("waiting").unwrap();
-        assert_eq!(running.look(&roots).0.expect("it waits")[0].status, PresenceStatus::Waiting);
+        assert_eq!(running.poll(&roots).0.expect("it waits")[0].status, PresenceStatus::Waiting);
         fs::remove_file(&file).unwrap();
-        assert_eq!(running.look(&roots).0, Some(Vec::new()));
+        assert_eq!(running.poll(&roots).0, Some(Vec::new()));
         assert_eq!(running.count(), 0);
     }
 }

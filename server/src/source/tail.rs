@@ -1,268 +1,438 @@
 //! One transcript file, read as it grows.
 //!
 //! A file normally only grows, and then only what is new is read. It may also be truncated, rewritten in place or
-//! replaced; then everything it said is retracted and it is read anew. That is noticed by its identity, its size, and
-//! fingerprints of its beginning and of the bytes before the place reached. What is not noticed: bytes overwritten in
-//! the middle of a file that grows in the same moment.
+//! replaced; then it is read anew, and the first message about it replaces everything reported before. That is noticed
+//! by its identity, its size, and fingerprints of its beginning and of the bytes before the place reached; where only
+//! the time or the identity changed, by the hash of everything read. What is not noticed: bytes overwritten in the
+//! middle of a file that grows in the same moment.
 
-use crate::observation::{FileState, Look, MARK, Marks, RecordSink, SinkClosed, SourceMessage, Stamp, TranscriptFile};
-use std::fs::{self, File};
+use crate::observation::{
+    ContentHash, FileState, MARK, MAX_REPLACEMENT, Marks, Polled, RecordSink, SinkClosed, SourceMessage, Stamp,
+    TranscriptFile,
+};
+use std::fmt;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::SystemTime;
 
-use dashboard_core::record::Record;
+use dashboard_core::record::{Lineage, Record};
 use dashboard_core::transcript::{Checkpoint, Reading, TranscriptReader};
+use xxhash_rust::xxh3::Xxh3;
 
+use super::budget::Budget;
 use super::files;
-use super::tools;
+use super::reader::{self, FileReader, PollError, Polling, companion, retract, unless_gone};
 use crate::platform::FileIdentity;
 
 /// Records sent at once.
 const BATCH: usize = 512;
-/// A file that changed this recently is likely to change again.
-const ACTIVE: Duration = Duration::from_mins(10);
-/// A file beside a transcript, such as an agent's `.meta.json`, is a few hundred bytes.
-const MAX_META: u64 = 64 << 10;
 
-/// Why looking at a file ended early.
+/// The hash of bytes, under way: more than half a kilobyte.
+#[derive(Default)]
+struct Hasher(Box<Xxh3>);
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hasher").finish_non_exhaustive()
+    }
+}
+
+/// What is known of the hash of the bytes read so far.
 #[derive(Debug)]
-pub(super) enum Interrupted {
-    /// The file cannot be read.
-    Unreadable(io::Error),
-    /// See [`SinkClosed`].
-    SinkClosed,
-    /// What was said of the file no longer holds.
-    Stale,
+enum Content {
+    /// Every byte up to the position went into it, and further ones will.
+    Running(Hasher),
+    /// That of the bytes up to the position; of an inactive file, to save the memory of a running one.
+    Known(ContentHash),
+    /// The beginning of the file was read by another process.
+    Unknown,
 }
 
-impl From<io::Error> for Interrupted {
-    fn from(error: io::Error) -> Self {
-        Self::Unreadable(error)
-    }
+/// The comparison of a file with what was read of it, under way.
+#[derive(Debug)]
+struct Comparison {
+    stamp: Stamp,
+    hasher: Hasher,
+    /// How many bytes went into `hasher`.
+    compared: u64,
 }
 
-impl From<SinkClosed> for Interrupted {
-    fn from(_: SinkClosed) -> Self {
-        Self::SinkClosed
-    }
-}
-
-/// Whether a file is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// It is, and what is in it has been read.
-    There,
+/// What comparing a file with what was read of it came to.
+enum Verification {
+    /// What was read is still there, as far as can be told; these are the last bytes before the position.
+    Same(Vec<u8>),
     /// It is not.
-    Gone,
+    Rewritten,
+    /// The budget was spent.
+    Paused,
 }
 
 /// See the [module's description](self).
 #[derive(Debug)]
 pub(super) struct Tail {
-    pub(super) found: Arc<TranscriptFile>,
+    found: Arc<TranscriptFile>,
     reader: TranscriptReader,
-    /// Whether the reader tells what sessions did.
+    /// Whether the reader gives out activity.
     activity: bool,
-    /// What the file looked like when all of it had been read.
-    last: Option<Look>,
-    /// What it looked like when reading began.
-    begun: Option<Look>,
+    /// The file as it was when all of it had last been read; none before the first time.
+    complete: Option<Polled>,
+    /// The file as it was when it was last opened to be read on; part of the reported state.
+    opened: Option<Polled>,
     marks: Marks,
-    /// Whether the engine holds anything of it.
-    said: bool,
-    /// Whether the file beside it still has to be read.
-    wants_meta: bool,
+    content: Content,
+    comparison: Option<Comparison>,
+    /// Whether the receiver holds anything of the file.
+    reported: bool,
+    /// Whether the next message replaces what was reported.
+    replaces: bool,
+    /// The name under which the file was reported before it was renamed: the next message retracts that.
+    supersedes: Option<Arc<TranscriptFile>>,
+    /// Records of a replacement whose file has not been read to its end yet; at most [`MAX_REPLACEMENT`].
+    held_back: Vec<Record>,
+    /// Whether the companion file still has to be read.
+    wants_companion: bool,
+    /// Set when reading the file panicked; cleared when it is rewritten.
+    panicked: bool,
 }
 
-fn reader(name: &str, from: Checkpoint, activity: bool) -> TranscriptReader {
+fn lines_reader(name: &str, from: Checkpoint, activity: bool) -> TranscriptReader {
     let reader = TranscriptReader::resume(name, from);
     if activity { reader.with_activity() } else { reader }
 }
 
 impl Tail {
-    /// Nothing of the file has been read yet; the engine may hold what a file of this key said before.
-    pub(super) fn new(found: Arc<TranscriptFile>, said: bool, activity: bool) -> Self {
+    /// Nothing of the file has been read yet. If the receiver holds what a file of this key said before (`reported`),
+    /// the first message replaces that.
+    pub(super) fn new(found: Arc<TranscriptFile>, reported: bool, activity: bool) -> Self {
         Self {
-            reader: reader(&found.name, Checkpoint::start(found.tool), activity),
+            reader: lines_reader(&found.name, Checkpoint::start(found.tool), activity),
             activity,
-            last: None,
-            begun: None,
+            complete: None,
+            opened: None,
             marks: Marks::default(),
-            said,
-            wants_meta: tools::of(found.tool).companion(&found.path).is_some(),
+            content: Content::Running(Hasher::default()),
+            comparison: None,
+            reported,
+            replaces: reported,
+            supersedes: None,
+            held_back: Vec::new(),
+            wants_companion: reader::may_have_companion(&found),
+            panicked: false,
             found,
         }
     }
 
-    /// Goes on where another process stopped; what that one read has been told.
+    /// Goes on where another process stopped; the receiver holds what that one read.
     pub(super) fn resume(found: Arc<TranscriptFile>, state: FileState, activity: bool) -> Self {
         Self {
-            reader: reader(&found.name, state.checkpoint, activity),
-            activity,
-            last: state.look,
-            begun: state.look,
+            reader: lines_reader(&found.name, state.checkpoint, activity),
+            complete: state.polled,
+            opened: state.polled,
             marks: state.marks,
-            said: true,
-            wants_meta: tools::of(found.tool).companion(&found.path).is_some(),
-            found,
+            content: state.content.map_or(Content::Unknown, Content::Known),
+            replaces: false,
+            ..Self::new(found, true, activity)
         }
     }
 
-    /// Whether the file is likely to change soon.
-    pub(super) fn is_active(&self) -> bool {
-        let age = self.last.and_then(|last| last.stamp.modified?.elapsed().ok());
-        age.is_none_or(|age| age < ACTIVE)
+    /// Whether what is read is to be reported as a whole.
+    fn is_replacement(&self) -> bool {
+        self.replaces || self.supersedes.is_some()
     }
 
-    /// Whether nothing of the file has been read yet.
-    pub(super) fn is_new(&self) -> bool {
-        self.last.is_none()
-    }
-
-    /// Whether the engine holds anything of the file.
-    pub(super) fn has_said_something(&self) -> bool {
-        self.said
-    }
-
-    /// What the file was and said, should it turn up under another name.
-    pub(super) fn remains(&self) -> Option<(FileIdentity, Marks)> {
-        Some((self.last?.stamp.identity, self.marks))
-    }
-
-    /// Whether this is the file that these are the remains of.
-    pub(super) fn is_same(&self, identity: FileIdentity, marks: &Marks) -> bool {
-        self.last.is_some_and(|last| last.stamp.identity == identity) && self.marks.head == marks.head
-    }
-
-    /// Reads what is new, and tells the engine.
-    pub(super) fn look(&mut self, out: &dyn RecordSink, buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
-        let is_first = self.last.is_none();
-        let looked = self.look_at_lines(out, buffer);
-        if self.wants_meta && (is_first || self.is_active()) && matches!(looked, Ok(Seen::There)) {
-            self.look_at_meta(out)?;
+    fn poll_unguarded(
+        &mut self,
+        sink: &dyn RecordSink,
+        buffer: &mut Vec<u8>,
+        budget: &Budget<'_>,
+    ) -> Result<Polling, PollError> {
+        let is_first = self.complete.is_none();
+        let polled = self.poll_lines(sink, buffer, budget);
+        if self.wants_companion && (is_first || self.is_active()) && matches!(polled, Ok(Polling::Complete)) {
+            self.read_companion(sink)?;
         }
-        match looked {
-            Err(Interrupted::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Seen::Gone),
-            looked => looked,
-        }
+        unless_gone(polled)
     }
 
-    fn look_at_lines(&mut self, out: &dyn RecordSink, buffer: &mut Vec<u8>) -> Result<Seen, Interrupted> {
+    fn poll_lines(
+        &mut self,
+        sink: &dyn RecordSink,
+        buffer: &mut Vec<u8>,
+        budget: &Budget<'_>,
+    ) -> Result<Polling, PollError> {
         let metadata = fs::symlink_metadata(&self.found.path)?;
         if !metadata.is_file() {
-            return Ok(Seen::Gone);
+            return Ok(Polling::Gone);
         }
-        let same = |last: Look| last.conclusive && last.stamp == Stamp::of(&metadata);
-        if self.last.is_some_and(same) && metadata.len() == self.position() {
-            return Ok(Seen::There);
+        if self.is_unchanged(&metadata) {
+            return Ok(Polling::Complete);
+        }
+        if self.panicked {
+            let stamp = Stamp::of(&metadata);
+            let opened = self.opened.map(|opened| opened.stamp);
+            if opened.is_none_or(|opened| opened.identity == stamp.identity && stamp.size >= opened.size) {
+                return Err(PollError::Panicked);
+            }
+            self.start_over();
         }
         let mut file = File::open(&self.found.path)?;
-        let begun = Look::at(&file.metadata()?);
-        let before = match self.bytes_before(&begun.stamp, &mut file)? {
-            Some(before) => before,
-            None => self.start_over(out)?,
+        let opened = Polled::at(&file.metadata()?);
+        let before = match self.verify(&opened.stamp, &mut file, buffer, sink, budget)? {
+            Verification::Same(before) => before,
+            Verification::Rewritten => {
+                self.start_over();
+                Vec::new()
+            }
+            Verification::Paused => return Ok(Polling::Paused),
         };
-        self.begun = Some(begun);
-        if let Err(interrupted) = self.read_on(before, &mut file, out, buffer) {
-            let Interrupted::Stale = interrupted else { return Err(interrupted) };
-            let before = self.start_over(out)?;
-            self.begun = Some(begun);
-            self.read_on(before, &mut file, out, buffer)?;
+        self.opened = Some(opened);
+        let polled = match self.read_on(before, &mut file, sink, buffer, budget) {
+            Err(PollError::Stale) => {
+                self.start_over();
+                self.opened = Some(opened);
+                self.read_on(Vec::new(), &mut file, sink, buffer, budget)?
+            }
+            polled => polled?,
+        };
+        if polled == Polling::Complete {
+            // Taken after reading: if the file changed meanwhile, its size is not the position, and it is polled again.
+            self.complete = Some(Polled::at(&file.metadata()?));
+            if let Content::Running(_) = self.content
+                && !self.is_active()
+            {
+                self.content = self.content_hash().map_or(Content::Unknown, Content::Known);
+            }
         }
-        // Taken after reading: if the file changed meanwhile, its size is not the place reached, and we look again.
-        self.last = Some(Look::at(&file.metadata()?));
-        Ok(Seen::There)
+        Ok(polled)
     }
 
-    /// The last bytes before the place reached, if the file holds what has been read of it, as far as can be told.
-    fn bytes_before(&self, now: &Stamp, file: &mut File) -> io::Result<Option<Vec<u8>>> {
-        if let Some(Look { stamp, .. }) = self.last {
-            let touched = now.size == self.position() && now.modified != stamp.modified;
-            if now.identity != stamp.identity || now.size < self.position() || (touched && now.size > 0) {
+    /// Whether the file still holds what has been read of it, as far as can be told.
+    fn verify(
+        &mut self,
+        now: &Stamp,
+        file: &mut File,
+        buffer: &mut Vec<u8>,
+        sink: &dyn RecordSink,
+        budget: &Budget<'_>,
+    ) -> io::Result<Verification> {
+        let reached = self.marks.reached();
+        let is_doubtful = self.complete.is_some_and(|Polled { stamp, .. }| {
+            now.identity != stamp.identity || (now.size == reached && now.modified != stamp.modified)
+        });
+        if now.size < self.position() {
+            return Ok(Verification::Rewritten);
+        }
+        let Some(mut before) = self.marks.match_in(file)? else { return Ok(Verification::Rewritten) };
+        if is_doubtful && reached > 0 {
+            match self.compare(now, file, buffer, sink, budget)? {
+                Some(true) => {}
+                Some(false) => return Ok(Verification::Rewritten),
+                None => return Ok(Verification::Paused),
+            }
+        }
+        // Resumed at the last newline, the marks reach as far as the former process had come.
+        let beyond = usize::try_from(reached.saturating_sub(self.position())).unwrap_or(usize::MAX);
+        before.truncate(before.len().saturating_sub(beyond));
+        Ok(Verification::Same(before))
+    }
+
+    /// Whether the file begins with the very bytes read; unknown while the budget is spent.
+    fn compare(
+        &mut self,
+        now: &Stamp,
+        file: &mut File,
+        buffer: &mut Vec<u8>,
+        sink: &dyn RecordSink,
+        budget: &Budget<'_>,
+    ) -> io::Result<Option<bool>> {
+        let Some(expected) = self.content_hash() else { return Ok(Some(false)) };
+        let under_way = self.comparison.take().filter(|comparison| comparison.stamp == *now);
+        let begin = || Comparison { stamp: *now, hasher: Hasher::default(), compared: 0 };
+        let mut comparison = under_way.unwrap_or_else(begin);
+        file.seek(SeekFrom::Start(comparison.compared))?;
+        buffer.resize(files::CHUNK, 0);
+        while comparison.compared < expected.length {
+            let left = usize::try_from(expected.length - comparison.compared).unwrap_or(usize::MAX);
+            let length = buffer.len().min(left);
+            match file.read(&mut buffer[..length]) {
+                Ok(0) => return Ok(Some(false)),
+                Ok(length) => {
+                    comparison.hasher.0.update(&buffer[..length]);
+                    comparison.compared += length as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if comparison.compared < expected.length && budget.is_spent_by_chunk(sink) {
+                self.comparison = Some(comparison);
                 return Ok(None);
             }
-        } else if self.said && self.position() == 0 {
-            return Ok(None);
         }
-        let before = self.marks.match_in(file)?;
-        // Taken up at the last newline, the marks reach as far as the former process had come.
-        let beyond = usize::try_from(self.marks.reached().saturating_sub(self.position())).unwrap_or(usize::MAX);
-        Ok(before.map(|mut before| {
-            before.truncate(before.len().saturating_sub(beyond));
-            before
-        }))
+        let is_same = comparison.hasher.0.digest() == expected.hash;
+        if is_same && expected.length == self.position() && self.is_active() {
+            self.content = Content::Running(comparison.hasher);
+        }
+        Ok(Some(is_same))
     }
 
-    /// Withdraws everything; at the beginning of the file, no bytes are before it.
-    fn start_over(&mut self, out: &dyn RecordSink) -> Result<Vec<u8>, SinkClosed> {
-        if self.said {
-            out.send(SourceMessage::Retract { file: Arc::clone(&self.found) })?;
-        }
-        *self = Self::new(Arc::clone(&self.found), false, self.activity);
-        Ok(Vec::new())
+    /// Forgets what was read: the file is read from its beginning, and the next message replaces what was reported.
+    fn start_over(&mut self) {
+        let supersedes = self.supersedes.take();
+        *self = Self { supersedes, ..Self::new(Arc::clone(&self.found), self.reported, self.activity) };
     }
 
-    /// Reads from the place reached to the end; `before` are the last bytes before that place.
+    /// Reads from the position on; `before` are the last bytes before it.
     fn read_on(
         &mut self,
         mut before: Vec<u8>,
         file: &mut File,
-        out: &dyn RecordSink,
+        sink: &dyn RecordSink,
         buffer: &mut Vec<u8>,
-    ) -> Result<(), Interrupted> {
-        file.seek(SeekFrom::Start(self.position()))?;
-        let mut records = Vec::new();
+        budget: &Budget<'_>,
+    ) -> Result<Polling, PollError> {
+        /// Why reading chunks ends before the end of the file.
+        enum End {
+            Paused,
+            Error(PollError),
+        }
+        impl From<io::Error> for End {
+            fn from(error: io::Error) -> Self {
+                Self::Error(error.into())
+            }
+        }
+        let from = self.position();
+        file.seek(SeekFrom::Start(from))?;
+        let mut records = std::mem::take(&mut self.held_back);
         let read = files::read_on(file, buffer, |bytes| {
             let reading = self.reader.read(bytes, &mut |record| records.push(record));
             before.extend_from_slice(&bytes[bytes.len().saturating_sub(MARK)..]);
             before.drain(..before.len().saturating_sub(MARK));
             self.marks.reach(self.position(), bytes, &before);
+            match &mut self.content {
+                Content::Running(hasher) => hasher.0.update(bytes),
+                content => *content = Content::Unknown,
+            }
             if reading == Reading::Stale {
-                return Err(Interrupted::Stale);
+                return Err(End::Error(PollError::Stale));
             }
-            if records.len() >= BATCH {
-                self.say(std::mem::take(&mut records), out)?;
+            if records.len() >= if self.is_replacement() { MAX_REPLACEMENT } else { BATCH } {
+                self.report(std::mem::take(&mut records), sink).map_err(|error| End::Error(error.into()))?;
             }
-            Ok(())
+            if budget.is_spent_by_chunk(sink) { Err(End::Paused) } else { Ok(()) }
         });
         match read {
-            // What was read before reading failed counts.
-            Ok(()) | Err(Interrupted::Unreadable(_)) => {
-                if self.reader.finish(&mut |record| records.push(record)) == Reading::Stale {
-                    return Err(Interrupted::Stale);
+            Err(End::Paused) => {
+                if self.is_replacement() {
+                    self.held_back = records;
+                } else {
+                    self.report(records, sink)?;
                 }
-                self.say(records, out)?;
-                read
+                Ok(Polling::Paused)
             }
-            Err(Interrupted::SinkClosed | Interrupted::Stale) => read,
+            // What was read before reading failed counts.
+            Ok(()) | Err(End::Error(PollError::Unreadable(_))) => {
+                if self.reader.finish(&mut |record| records.push(record)) == Reading::Stale {
+                    return Err(PollError::Stale);
+                }
+                let is_news = self.position() != from
+                    || self.is_replacement()
+                    || !records.is_empty()
+                    || self.complete.map(|it| it.stamp) != self.opened.map(|it| it.stamp);
+                if is_news {
+                    self.report(records, sink)?;
+                }
+                match read {
+                    Err(End::Error(error)) => Err(error),
+                    _ => Ok(Polling::Complete),
+                }
+            }
+            Err(End::Error(error)) => Err(error),
         }
     }
 
-    fn say(&mut self, records: Vec<Record>, out: &dyn RecordSink) -> Result<(), SinkClosed> {
-        self.said = true;
+    fn report(&mut self, records: Vec<Record>, sink: &dyn RecordSink) -> Result<(), SinkClosed> {
+        if let Some(former) = self.supersedes.take() {
+            retract(sink, former)?;
+        }
+        self.reported = true;
+        let replaces = std::mem::take(&mut self.replaces);
         let (rejections, counts) = (self.reader.take_rejections(), self.reader.counts());
-        let state = FileState { look: self.begun, marks: self.marks, checkpoint: self.reader.checkpoint(), counts };
+        let (marks, content) = (self.marks, self.content_hash());
+        let state = FileState { polled: self.opened, marks, content, checkpoint: self.reader.checkpoint(), counts };
         let (file, state) = (Arc::clone(&self.found), Box::new(state));
-        out.send(SourceMessage::Read { file, records, rejections, state })
+        sink.send(SourceMessage::Read { file, records, rejections, state, replaces })
     }
 
-    /// Learns what the file beside it says, if that is there by now and readable; it is written before or after.
-    fn look_at_meta(&mut self, out: &dyn RecordSink) -> Result<(), SinkClosed> {
-        let adapter = tools::of(self.found.tool);
-        let Some(path) = adapter.companion(&self.found.path) else { return Ok(()) };
-        let mut text = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(MAX_META).read_to_end(&mut text));
-        let dir = self.found.name.rsplit_once('/').map_or("", |(dir, _)| dir);
-        let name = format!("{dir}/{}", path.file_name().unwrap_or_default().to_string_lossy());
-        if let Some(record) = read.ok().and_then(|_| adapter.companion_record(&name, &text)) {
-            self.wants_meta = false;
-            self.say(vec![record], out)?;
+    /// The hash of everything read.
+    fn content_hash(&self) -> Option<ContentHash> {
+        match &self.content {
+            Content::Running(hasher) => Some(ContentHash { length: self.position(), hash: hasher.0.digest() }),
+            Content::Known(hash) => Some(*hash),
+            Content::Unknown => None,
+        }
+    }
+
+    /// Reports what the companion file says, if it exists by now and can be read; it is written before or after.
+    fn read_companion(&mut self, sink: &dyn RecordSink) -> Result<(), SinkClosed> {
+        let text = companion(&self.found);
+        if let Some(record) = text.and_then(|text| self.reader.read_companion(&text)) {
+            self.wants_companion = false;
+            self.report(vec![record], sink)?;
         }
         Ok(())
+    }
+}
+
+impl FileReader for Tail {
+    fn file(&self) -> &Arc<TranscriptFile> {
+        &self.found
+    }
+
+    fn supersede(&mut self, former: Arc<TranscriptFile>) {
+        self.supersedes = Some(former);
+    }
+
+    fn is_active(&self) -> bool {
+        self.modified().and_then(|at| at.elapsed().ok()).is_none_or(|age| age < reader::ACTIVE)
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.complete?.stamp.modified
+    }
+
+    fn is_reported(&self) -> bool {
+        self.reported
+    }
+
+    fn is_unchanged(&self, metadata: &Metadata) -> bool {
+        let same = |complete: Polled| complete.conclusive && complete.stamp == Stamp::of(metadata);
+        self.complete.is_some_and(same) && metadata.len() == self.position()
+    }
+
+    fn fingerprint(&self) -> Option<(FileIdentity, Marks)> {
+        Some((self.complete?.stamp.identity, self.marks))
+    }
+
+    fn is_same(&self, identity: FileIdentity, marks: &Marks) -> bool {
+        self.complete.is_some_and(|complete| complete.stamp.identity == identity) && self.marks.head == marks.head
     }
 
     fn position(&self) -> u64 {
         self.reader.counts().bytes
+    }
+
+    fn lineage(&self) -> Option<Lineage> {
+        self.reader.checkpoint().lineage().cloned()
+    }
+
+    fn poll(&mut self, sink: &dyn RecordSink, buffer: &mut Vec<u8>, budget: &Budget<'_>) -> Result<Polling, PollError> {
+        // The file is not touched again before it is started over, so that what a panic left half done is not used.
+        let polled = reader::guarded(|| self.poll_unguarded(sink, buffer, budget));
+        if let Err(PollError::Panicked) = polled {
+            self.panicked = true;
+            self.held_back = Vec::new();
+        }
+        polled
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use dashboard_core::record::Tool;
 
+use super::budget::Budget;
 use super::transcripts::Transcripts;
 
 /// Fingerprints compared before reading on: the beginning of the file, and the bytes before the place reached.
@@ -61,8 +62,8 @@ fn followed(dir: &Path, files: usize, lines: usize) -> (Transcripts, Messages, V
     }
     let messages = Messages::default();
     let root = Root { tool: Tool::ClaudeCode, dir: dir.to_owned(), label: String::new() };
-    let mut transcripts = Transcripts::new(vec![root], Box::new(messages.clone()));
-    transcripts.look_at_everything().unwrap();
+    let mut transcripts = Transcripts::new(&[root], Box::new(messages.clone()));
+    transcripts.rescan().unwrap();
     (transcripts, messages, paths)
 }
 
@@ -75,7 +76,7 @@ fn an_append_reads_what_was_appended_and_no_more() {
         let text = line(100_000 + number);
         append(&paths[0], &text);
         let (bytes, sent) = (bytes_read(), *messages.0.lock().unwrap());
-        transcripts.look_at([paths[0].clone()]).unwrap();
+        transcripts.poll_paths([paths[0].clone()], &Budget::unlimited()).unwrap();
         let bytes = bytes_read() - bytes;
         assert!((text.len() as u64..=text.len() as u64 + MARKS).contains(&bytes), "{bytes} bytes for {}", text.len());
         assert_eq!(*messages.0.lock().unwrap(), sent + 1);
@@ -87,12 +88,12 @@ fn looking_at_two_thousand_files_that_did_not_change_reads_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (mut transcripts, messages, paths) = followed(dir.path(), 2_000, 3);
     let (bytes, sent) = (bytes_read(), *messages.0.lock().unwrap());
-    transcripts.look_at_everything().unwrap();
+    transcripts.rescan().unwrap();
     assert_eq!((bytes_read(), *messages.0.lock().unwrap()), (bytes, sent));
 
     let text = line(100_000);
     append(&paths[1_234], &text);
-    transcripts.look_at_everything().unwrap();
+    transcripts.rescan().unwrap();
     let bytes = bytes_read() - bytes;
     assert!((text.len() as u64..=text.len() as u64 + MARKS).contains(&bytes), "{bytes} bytes");
     assert_eq!(*messages.0.lock().unwrap(), sent + 1);

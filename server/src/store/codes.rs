@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use dashboard_core::record::{CompactionTrigger, LimitKey, RejectReason, Tool};
+use dashboard_core::record::{ApiErrorKind, CompactionTrigger, LimitKey, RejectReason, Tool};
 
 macro_rules! codes {
     ($($type:ident { $($variant:ident = $code:literal,)* })*) => {$(
@@ -26,9 +26,27 @@ pub(super) trait Code: Sized {
     fn of(code: &str) -> Option<Self>;
 }
 
+impl Code for Tool {
+    fn code(self) -> &'static str {
+        self.as_str()
+    }
+
+    fn of(code: &str) -> Option<Self> {
+        code.parse().ok()
+    }
+}
+
 codes! {
-    Tool { ClaudeCode = "claude-code", Codex = "codex", }
     CompactionTrigger { Auto = "auto", Manual = "manual", Unknown = "unknown", }
+    ApiErrorKind {
+        RateLimit = "rate_limit",
+        AuthenticationFailed = "authentication_failed",
+        BillingError = "billing_error",
+        Overloaded = "overloaded",
+        ServerError = "server_error",
+        InvalidRequest = "invalid_request",
+        Other = "other",
+    }
     RejectReason {
         NotJson = "not_json",
         NotAnObject = "not_an_object",

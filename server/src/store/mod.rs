@@ -1,58 +1,49 @@
-//! Durable history: what transcripts said, kept after the assistant deletes them.
+//! Durable history: what transcripts said, kept after the assistant deletes them, and sums of what counts.
 //!
 //! One SQLite file in the data directory. Only `dashboard start` writes, and of several only the one that holds the
-//! lock; within it, one thread ([`writer`]). It keeps what each file *claims*, with the place up to which the file was
-//! read, and leaves it to the core's ledger which claims count: so the store and a fresh read can only agree. At start
-//! the claims are handed to the engine as if they had just been read ([`load`]), and reading goes on from there.
+//! lock; within it, one thread ([`writer`]). It keeps what each file claims, with the place up to which the file was read
+//! ([`rows`]), marks the claims that win by the core's rules and keeps sums of them ([`sums`]), in one transaction.
+//! Readers have a connection of their own ([`HistoryReader`]).
 //!
 //! The store is never in the way of the figures: if it fails, they go on from the files, health says what is missing,
-//! and when it works again it asks for what it missed.
+//! and when it works again it asks for what it missed ([`lifecycle`]).
 
 mod codes;
-mod load;
+mod directory;
+mod inbox;
+mod lifecycle;
+mod migrate;
+mod queries;
+mod repair;
+mod retention;
+mod rows;
 mod schema;
 mod session;
+mod sums;
 #[cfg(test)]
 mod tests;
+mod unseen;
 mod writer;
 
-use crate::observation::{FileState, RecordSink, Root, SinkClosed, SourceMessage, TranscriptFile};
-use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use dashboard_core::record::{Record, Rejection};
-use dashboard_core::time::Timestamp;
+use dashboard_core::price::PriceTable;
 
+use self::inbox::{Inbox, WriterMessage};
 use crate::health::DashboardHealth;
-use crate::platform;
+use crate::observation::{
+    Recall, RecordSink, RepeatQueue, RepeatRequests, Root, SinkClosed, SourceMessage, StoredFile, TranscriptFile,
+};
 
-pub use load::{LoadError, Reader};
+pub use directory::{database, usual_dir};
+pub use queries::{HistoryReader, ReadError, UnreadableRows};
+pub use repair::{Repair, repair};
 pub use session::session_records;
-
-/// The database's name in the data directory.
-const DATABASE: &str = "history.sqlite";
-/// The file that the dashboard which may write holds locked.
-const LOCK: &str = "dashboard.lock";
-
-/// A file as the store knows it.
-#[derive(Debug)]
-pub struct StoredFile {
-    /// The file.
-    pub found: TranscriptFile,
-    /// Where reading goes on.
-    pub state: FileState,
-    /// Whether it was deleted.
-    pub archived: bool,
-    /// What it said.
-    pub records: Vec<Record>,
-    /// Its refused lines.
-    pub rejections: Vec<Rejection>,
-}
 
 /// Why there is no store.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +61,10 @@ pub enum StoreError {
         /// The newest one known.
         known: i64,
     },
-    /// The directory or the lock cannot be had.
+    /// Another program's database is there.
+    #[error("{} is a database of another program and is left as it is: move it, or use another --data-dir", .0.display())]
+    Foreign(PathBuf),
+    /// The directory or a file in it cannot be had.
     #[error("cannot use {}: {error}", path.display())]
     Directory {
         /// Which.
@@ -90,40 +84,33 @@ pub enum StoreError {
     },
 }
 
-/// The usual place of the store, if the platform has one.
-pub fn usual_dir() -> Option<PathBuf> {
-    Some(directories::ProjectDirs::from("", "", "dashboard")?.data_dir().to_owned())
+/// Whether the database file itself is at fault, so that trying again is no use. Nothing but what SQLite calls damage.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
 }
 
-/// The database in this data directory.
-pub fn database(dir: &Path) -> PathBuf {
-    dir.join(DATABASE)
+/// Whether the store in `dir` has anything of these roots' files.
+pub fn holds(dir: &Path, roots: &[Root]) -> bool {
+    let database = database(dir);
+    database.is_file()
+        && HistoryReader::open(&database, roots).is_ok_and(|reader| reader.has_anything().unwrap_or(false))
 }
 
-/// The only dashboard that may write here, as long as this lives.
-#[derive(Debug)]
-struct Lock {
-    _file: File,
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The data directory; made if need be.
+    pub dir: PathBuf,
+    /// Days after which what deleted transcripts said is forgotten; never, if none.
+    pub retention_days: Option<u32>,
+    /// The price table in force, whose prompt classes the sums tell apart.
+    pub prices: Arc<PriceTable>,
+    /// Where the store says how it is.
+    pub health: DashboardHealth,
 }
 
-impl Lock {
-    fn take(dir: &Path) -> Result<Self, StoreError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |error| StoreError::Directory { path, error }
-        };
-        platform::create_private_dir(dir).map_err(failed(dir))?;
-        let path = dir.join(LOCK);
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed(&path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Locked(dir.to_owned())),
-            Err(TryLockError::Error(error)) => Err(failed(&path)(error)),
-        }
-    }
-}
-
-/// A running store: ends, with everything written, when it and all inlets are dropped.
+/// A running store: ends, with everything written, when it and all senders are dropped.
 #[derive(Debug)]
 pub struct Store {
     sender: StoreSender,
@@ -140,15 +127,17 @@ pub struct Written {
 }
 
 impl Store {
-    /// Opens the store in `dir`, making it if need be. Of deleted files, what is older than `keep_since` goes.
+    /// Opens the store. If the directory or the database cannot be had at the moment, it is tried again while the store
+    /// runs.
     ///
     /// # Errors
-    /// If the directory cannot be used or belongs to another dashboard.
-    pub fn open(dir: &Path, keep_since: Option<Timestamp>, health: DashboardHealth) -> Result<Self, StoreError> {
-        let lock = Lock::take(dir)?;
-        let wanted = Arc::<Mutex<RepeatRequests>>::default();
-        let (sender, writer) = writer::spawn(database(dir), lock, keep_since, Arc::clone(&wanted), health)?;
-        Ok(Self { sender: StoreSender { sender, database: database(dir).into(), wanted }, writer })
+    /// If the directory belongs to another dashboard, or the database to a later version.
+    pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
+        let database = database(&options.dir).into();
+        let (queue, messages) = sync_channel(inbox::MAX_MESSAGES);
+        let inbox = Arc::new(Inbox::default());
+        let writer = writer::spawn(options, Arc::clone(&inbox), messages)?;
+        Ok(Self { sender: StoreSender { queue, inbox, database }, writer })
     }
 
     /// Its database.
@@ -161,7 +150,7 @@ impl Store {
         self.sender.clone()
     }
 
-    /// Waits until everything sent has been written, and tells how much that was; all inlets must have been dropped.
+    /// Waits until everything sent has been written, and tells how much that was; all senders must have been dropped.
     pub fn close(self) -> Written {
         drop(self.sender);
         self.writer.join().unwrap_or_else(|_| {
@@ -171,45 +160,52 @@ impl Store {
     }
 }
 
-/// Takes what is read, in order. While the writer has enough to do, it waits.
+/// Takes what is read, in order, and never makes a reader wait: what does not fit is asked for again. Clones share the
+/// queue.
+///
+/// Messages that come without a number, as a [`RecordSink`], are not acknowledged; repetitions are such.
 #[derive(Clone, Debug)]
 pub struct StoreSender {
-    sender: SyncSender<WriterMessage>,
+    queue: SyncSender<WriterMessage>,
+    inbox: Arc<Inbox>,
     database: Arc<Path>,
-    wanted: Arc<Mutex<RepeatRequests>>,
 }
 
-/// What the writer missed and asks for.
-#[derive(Debug, Default)]
-pub struct RepeatRequests {
-    /// These files.
-    pub files: BTreeSet<Arc<TranscriptFile>>,
-    /// All files there are.
-    pub everything: bool,
-}
-
-/// What the writer is told.
-#[derive(Debug)]
-enum WriterMessage {
-    /// Something was read.
-    Source(SourceMessage),
-    /// The database cannot be read.
-    Damaged(String),
+/// Why something could not be read from the database.
+#[derive(Clone, Debug)]
+enum ReadFailure {
+    /// It is damaged.
+    Damage(String),
+    /// Anything else that concerns all of it.
+    Other(String),
+    /// Rows that are not understood; the rest was read.
+    Rows {
+        /// How many.
+        count: u64,
+        /// One of them: what and where.
+        example: String,
+    },
 }
 
 impl StoreSender {
-    /// Takes a copy of what is said of a file.
-    pub fn send(&self, message: &SourceMessage) {
+    /// Takes a message of the source, with its number.
+    pub fn send(&self, number: u64, message: SourceMessage) {
         match message {
-            SourceMessage::Read { .. } | SourceMessage::Retract { .. } | SourceMessage::Archive { .. } => {
-                self.tell(WriterMessage::Source(message.clone()));
-            }
-            _ => {}
+            SourceMessage::HistoryRead => self.inbox.wait(&self.queue, || WriterMessage::HistoryRead),
+            message => self.inbox.offer(&self.queue, number, message),
         }
     }
 
-    /// Gives out, file by file, what the store holds of these roots' files. What cannot be read is left out: it will be
-    /// read from the files.
+    /// For each file of which something was committed since this was last called, the number of its newest committed
+    /// message: that message and all before it are on the disk.
+    pub fn take_committed(&self) -> HashMap<Arc<TranscriptFile>, u64> {
+        self.inbox.take_committed()
+    }
+
+    /// Gives out, file by file, what the store holds of these roots' files.
+    ///
+    /// A file that is there but of which not every row is understood is given out as one that was deleted and said
+    /// nothing: it is read again. What cannot be read at all is left out, and will be read from the files.
     ///
     /// # Errors
     /// Those of `take`.
@@ -218,46 +214,53 @@ impl StoreSender {
         roots: &[Root],
         take: impl FnMut(StoredFile) -> Result<(), SinkClosed>,
     ) -> Result<(), SinkClosed> {
-        match Reader::open(&self.database).and_then(|reader| reader.load(roots, take)) {
-            Ok(taken) => taken,
-            Err(error) => {
-                self.tell(WriterMessage::Damaged(error.to_string()));
-                Ok(())
-            }
-        }
+        let failure = match HistoryReader::open(&self.database, roots).and_then(|reader| reader.load(take)) {
+            Ok(Err(closed)) => return Err(closed),
+            Ok(Ok(UnreadableRows { count: 0, .. })) => return Ok(()),
+            Ok(Ok(UnreadableRows { count, example })) => ReadFailure::Rows { count, example },
+            Err(error) if error.is_damage() => ReadFailure::Damage(error.to_string()),
+            Err(error) => ReadFailure::Other(error.to_string()),
+        };
+        self.inbox.wait(&self.queue, || WriterMessage::ReadFailed(failure.clone()));
+        Ok(())
+    }
+}
+
+impl Recall for StoreSender {
+    fn recall(
+        &self,
+        roots: &[Root],
+        take: &mut dyn FnMut(StoredFile) -> Result<(), SinkClosed>,
+    ) -> Result<(), SinkClosed> {
+        self.load(roots, take)
+    }
+}
+
+impl RepeatQueue for StoreSender {
+    fn take_repeats(&self) -> RepeatRequests {
+        self.inbox.take_wanted()
     }
 
-    /// The files of which the store missed something; they are to be repeated from the beginning.
-    pub fn take_wanted(&self) -> RepeatRequests {
-        std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
+    fn repeated(&self, file: &Arc<TranscriptFile>) {
+        self.inbox.repeated(&self.queue, file);
     }
 
-    fn tell(&self, message: WriterMessage) {
-        // It ends only with the process; if it has failed, health has said so and the figures go on without it.
-        let _ = self.sender.send(message);
+    fn everything_repeated(&self) {
+        self.inbox.wait(&self.queue, || WriterMessage::EverythingRepeated);
     }
 }
 
 impl RecordSink for StoreSender {
     fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
-        self.tell(WriterMessage::Source(message));
+        Self::send(self, 0, message);
         Ok(())
+    }
+
+    fn is_busy(&self) -> bool {
+        self.inbox.is_busy()
     }
 
     fn wants_activity(&self) -> bool {
         true
     }
-}
-
-/// Puts a damaged database aside, where a person can look at it. Where it went.
-fn set_aside(database: &Path, now: Timestamp) -> io::Result<PathBuf> {
-    let aside = database.with_extension(format!("damaged-{}.sqlite", now.unix_ms()));
-    for ending in ["-wal", "-shm"] {
-        let mut name = database.as_os_str().to_owned();
-        name.push(ending);
-        // There is none after a clean end.
-        let _ = fs::remove_file(name);
-    }
-    fs::rename(database, &aside)?;
-    Ok(aside)
 }

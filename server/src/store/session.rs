@@ -1,6 +1,5 @@
 //! Reading one session's records from the store, for a replay.
 
-use crate::observation::FileState;
 use std::path::Path;
 
 use dashboard_core::ids::{AgentId, CallId, SessionId, ToolName};
@@ -9,18 +8,19 @@ use dashboard_core::record::{Record, Tool};
 use dashboard_core::replay::{RecordKind, SessionRecord, SessionRecordsBuilder};
 use rusqlite::OptionalExtension;
 
-use super::load::{LoadError, Names, OneFile, Reader, code, time};
+use super::queries::{HistoryReader, Names, OneFile, ReadError, UnreadableRows, code, time};
+use super::sums::FileFacts;
 
 /// A session's records in order of time; none if the store does not know it.
 ///
 /// # Errors
 /// If the database cannot be read.
-pub fn session_records(database: &Path, session: &SessionId) -> Result<Option<Vec<SessionRecord>>, LoadError> {
-    Reader::open(database)?.session(session)
+pub fn session_records(database: &Path, session: &SessionId) -> Result<Option<Vec<SessionRecord>>, ReadError> {
+    HistoryReader::open(database, &[])?.session(session)
 }
 
-impl Reader {
-    fn session(&self, session: &SessionId) -> Result<Option<Vec<SessionRecord>>, LoadError> {
+impl HistoryReader {
+    fn session(&self, session: &SessionId) -> Result<Option<Vec<SessionRecord>>, ReadError> {
         // One moment of the database, whatever is written meanwhile.
         let transaction = self.connection.unchecked_transaction()?;
         let sql = "SELECT id FROM names WHERE text = ?1";
@@ -28,23 +28,25 @@ impl Reader {
         let Some(id) = id else { return Ok(None) };
         let names = Names::on_demand(&self.connection);
         let mut files = transaction.prepare(
-            "SELECT id, tool, root || '/' || name AS path, state FROM files
-             WHERE id IN (SELECT file FROM appearances WHERE session = ?1) ORDER BY path",
+            "SELECT files.id, tool, dir || '/' || name AS path FROM files JOIN roots ON roots.id = files.root
+             WHERE files.id IN (SELECT file FROM appearances WHERE session = ?1) ORDER BY path",
         )?;
         let mut rows = files.query([id])?;
         let (mut gathering, mut ledger, mut is_known) = (SessionRecordsBuilder::default(), Ledger::default(), false);
         while let Some(row) = rows.next()? {
             is_known = true;
             let tool: Tool = code(row.get_ref(1)?.as_str().unwrap_or_default())?;
-            let file = OneFile { connection: &self.connection, id: row.get(0)?, tool, names: &names };
+            let path = row.get_ref(2)?.as_str().unwrap_or_default();
+            let id: i64 = row.get(0)?;
+            let file = OneFile { connection: &self.connection, id, tool, name: path, names: &names };
             let mut records = Vec::new();
-            file.compactions_and_claims(i64::MAX, &mut records)?;
-            file.limit_reports(&mut records)?;
-            let claimant = ledger.file(tool, row.get_ref(2)?.as_str().unwrap_or_default());
-            let state: FileState = serde_json::from_str(row.get_ref(3)?.as_str().unwrap_or_default())
-                .map_err(|error| LoadError::Content(format!("a file's state: {error}")))?;
-            if let Some(lineage) = state.checkpoint.lineage() {
-                ledger.lineage(claimant, lineage, &mut |_| {});
+            // Rows that are not understood have been reported at the start.
+            let mut unreadable = UnreadableRows::default();
+            file.compactions_and_claims(i64::MAX, &mut records, &mut unreadable)?;
+            file.limit_reports(&mut records, &mut unreadable)?;
+            let claimant = ledger.file(tool, path);
+            if let Some(lineage) = FileFacts::read(&transaction, id)?.and_then(|facts| facts.lineage) {
+                ledger.lineage(claimant, &lineage, &mut |_| {});
             }
             for record in &records {
                 match record {
@@ -65,7 +67,7 @@ impl Reader {
 }
 
 impl OneFile<'_> {
-    fn turns(&self, session: i64, out: &mut SessionRecordsBuilder) -> Result<(), LoadError> {
+    fn turns(&self, session: i64, out: &mut SessionRecordsBuilder) -> Result<(), ReadError> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT started_at, ended_at, worked_ms FROM turns WHERE file = ?1 AND session = ?2")?;
@@ -78,7 +80,7 @@ impl OneFile<'_> {
         Ok(())
     }
 
-    fn tool_calls(&self, session: i64, out: &mut SessionRecordsBuilder) -> Result<(), LoadError> {
+    fn tool_calls(&self, session: i64, out: &mut SessionRecordsBuilder) -> Result<(), ReadError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT call, agent, name, started_at, ended_at, ok, result_bytes FROM tool_calls
              WHERE file = ?1 AND session = ?2",

@@ -1,168 +1,155 @@
 //! The one thread that writes the store.
 //!
-//! Takes messages in the order in which files were read and commits them in batches: what a file said and how far it
-//! was read, together. Writing the same twice changes nothing, since every row is known by its place in its file.
-//!
-//! When a write fails (a full disk, a damaged database), the files it was about are *behind*: nothing more is written
-//! of them, since there would be a gap, until they are repeated from the beginning. That is asked for as soon as
-//! writing works again.
+//! Takes messages in the order in which files were read and commits them in batches: what a file said, how far it was
+//! read, which claims win, and the sums, together. Writing the same twice changes nothing, since every row is known by
+//! its place in its file. What state the store is in, and which files it accepts, is the [`Lifecycle`]'s.
 
-use crate::observation::{FileState, SourceMessage, TranscriptFile};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use dashboard_core::event::HealthStatus;
-use dashboard_core::ids::{AgentId, SessionId};
-use dashboard_core::ledger;
-use dashboard_core::record::{Activity, ActivityKind, Record, Rejection, SessionMeta, UsageRecord};
-use dashboard_core::time::Timestamp;
-use dashboard_core::units::Tokens;
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
-use serde::Serialize;
+use dashboard_core::price::PriceTable;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, TransactionBehavior};
 
-use super::codes::{Code, limit_code};
-use super::{Lock, RepeatRequests, StoreError, WriterMessage, Written, schema, set_aside};
+use super::directory::{self, Lock};
+use super::inbox::{self, Inbox, WriterMessage};
+use super::lifecycle::{Attempt, LaggingFiles, Lifecycle};
+use super::retention::Retention;
+use super::rows::{Caches, Rows};
+use super::sums::{Sums, SumsState};
+use super::unseen::Unseen;
+use super::{ReadFailure, StoreError, StoreOptions, Written, is_damage, schema};
 use crate::clock;
 use crate::health::{DashboardHealth, Part};
+use crate::observation::{SourceMessage, TranscriptFile};
 
-/// Messages that wait for the writer; when there are more, reading waits.
-const QUEUE: usize = 256;
 /// Longest a message waits for others to be committed with it.
-const BATCH_TIME: Duration = Duration::from_millis(250);
+const BATCH_TIME: Duration = Duration::from_millis(if cfg!(test) { 3 } else { 250 });
 /// Most records committed at once.
-const BATCH_RECORDS: usize = 20_000;
-/// How soon writing is tried again after it failed.
+const BATCH_RECORDS: usize = 50_000;
+/// How soon a thing that failed is tried again.
 const RETRY: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(10) };
-/// How often health is told while all is well.
+/// How often health is reported while all is well.
 const REPORT: Duration = Duration::from_secs(5);
+/// Page cache in KiB while a history is read for the first time, when pages are written in no order.
+const FIRST_READ_CACHE: i64 = 65_536;
+/// Page cache in KiB otherwise.
+const CACHE: i64 = 4_096;
 
-/// Opens the database and starts the thread. A damaged one is put aside and begun anew.
-pub(super) fn spawn(
-    database: PathBuf,
-    lock: Lock,
-    keep_since: Option<Timestamp>,
-    wanted: Arc<Mutex<RepeatRequests>>,
-    health: DashboardHealth,
-) -> Result<(SyncSender<WriterMessage>, JoinHandle<Written>), StoreError> {
-    let mut note = None;
-    let connection = match schema::open(&database) {
-        Err(StoreError::Database { error, .. }) if is_damage(&error) => {
-            note = Some(put_aside(&database)?);
-            schema::open(&database)
-        }
-        opened => opened,
-    }?;
-    let failed = |error| StoreError::Database { path: database.clone(), error };
-    if let Some(keep_since) = keep_since {
-        forget_before(&connection, keep_since).map_err(failed)?;
+/// An open database, with what is known of it.
+#[derive(Debug)]
+struct Database {
+    connection: Connection,
+    caches: Caches,
+    sums: SumsState,
+    /// While a history is read for the first time.
+    unseen: Option<Unseen>,
+}
+
+impl Database {
+    fn open(path: &std::path::Path, prices: &Arc<PriceTable>) -> Result<Self, StoreError> {
+        let connection = schema::open(path)?;
+        let read = || -> rusqlite::Result<(SumsState, bool)> {
+            let sums = SumsState::open(&connection, Arc::clone(prices))?;
+            Ok((sums, connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM claims)", [], |row| row.get(0))?))
+        };
+        let failed = |error| StoreError::Database { path: path.to_owned(), error };
+        let (sums, is_empty) = read().map_err(failed)?;
+        let cache = if is_empty { FIRST_READ_CACHE } else { CACHE };
+        connection.pragma_update(None, "cache_size", -cache).map_err(failed)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        let unseen = is_empty.then(Unseen::new);
+        Ok(Self { connection, caches: Caches::default(), sums, unseen })
     }
-    let (sender, messages) = sync_channel(QUEUE);
+
+    /// The history has been read; from now on little is written at a time.
+    fn end_first_read(&mut self) {
+        if self.unseen.take().is_some() {
+            let cache = self.connection.pragma_update(None, "cache_size", -CACHE);
+            let settled = cache.and_then(|()| self.connection.execute_batch("PRAGMA shrink_memory; PRAGMA optimize"));
+            if let Err(error) = settled {
+                tracing::warn!(%error, "the history's page cache stays large");
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.caches.clear();
+        self.sums.clear();
+    }
+}
+
+/// Opens the database, if it can be had by now, and starts the thread.
+///
+/// # Errors
+/// If another dashboard writes there, or a later one has: both would do harm. Everything else is tried again.
+pub(super) fn spawn(
+    options: StoreOptions,
+    inbox: Arc<Inbox>,
+    messages: Receiver<WriterMessage>,
+) -> Result<JoinHandle<Written>, StoreError> {
+    let path = directory::database(&options.dir);
+    let StoreOptions { dir, retention_days, prices, health } = options;
+    let lifecycle = Lifecycle::Current;
     let mut writer = Writer {
-        _lock: lock,
-        database: database.clone(),
-        connection,
-        names: HashMap::new(),
-        files: HashMap::new(),
-        behind: Behind::default(),
-        wanted,
-        trouble: None,
-        note,
+        lock: None,
+        dir,
+        path: path.clone(),
+        database: None,
+        lifecycle,
+        skipped: BTreeMap::new(),
+        covered: BTreeMap::new(),
+        notes: BTreeMap::new(),
+        inbox,
+        prices,
+        retention: retention_days.map(Retention::new),
         reported: None,
         written: Written::default(),
         health,
     };
+    match writer.try_open() {
+        Ok(()) => {}
+        Err(error @ (StoreError::Locked(_) | StoreError::Newer { .. })) => return Err(error),
+        Err(error) => writer.lifecycle = Lifecycle::Opening(attempt(error)),
+    }
     writer.report();
     let writing = thread::Builder::new().name("store".to_owned()).spawn(move || writer.run(&messages));
-    let writing = writing.map_err(|error| StoreError::Directory { path: database, error })?;
-    Ok((sender, writing))
+    writing.map_err(|error| StoreError::Directory { path, error })
 }
 
-fn put_aside(database: &std::path::Path) -> Result<String, StoreError> {
-    let failed = |error| StoreError::Directory { path: database.to_owned(), error };
-    let aside = set_aside(database, clock::wall()).map_err(failed)?;
-    Ok(format!("the history was damaged and is now in {}; begun anew from the transcripts", aside.display()))
+fn attempt(reason: impl ToString) -> Attempt {
+    Attempt { reason: reason.to_string(), retry_at: Instant::now() + RETRY }
 }
 
-/// Whether the file itself is at fault, so that trying again is no use.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
-}
-
-/// Retention: of deleted files, what is older goes.
-fn forget_before(connection: &Connection, keep_since: Timestamp) -> rusqlite::Result<()> {
-    let forget = |table, time| {
-        let sql = format!(
-            "DELETE FROM {table} WHERE {time} < ?1 AND file IN (SELECT id FROM files WHERE archived_at IS NOT NULL)"
-        );
-        connection.execute(&sql, [keep_since.unix_ms()])
-    };
-    let gone = forget("claims", "at")?;
-    forget("turns", "started_at")?;
-    forget("tool_calls", "coalesce(started_at, ended_at)")?;
-    if gone > 0 {
-        tracing::info!(claims = gone, "history beyond the retention time was deleted");
-    }
-    Ok(())
-}
-
-/// Files of which something was not written.
-#[derive(Debug)]
-enum Behind {
-    /// These.
-    Files(BTreeSet<Arc<TranscriptFile>>),
-    /// All but these: the database was begun anew.
-    AllBut(BTreeSet<Arc<TranscriptFile>>),
-}
-
-impl Default for Behind {
-    fn default() -> Self {
-        Self::Files(BTreeSet::new())
-    }
-}
-
-impl Behind {
-    fn has(&self, file: &Arc<TranscriptFile>) -> bool {
-        match self {
-            Self::Files(files) => files.contains(file),
-            Self::AllBut(files) => !files.contains(file),
-        }
-    }
-
-    fn add(&mut self, file: &Arc<TranscriptFile>) {
-        match self {
-            Self::Files(files) => files.insert(Arc::clone(file)),
-            Self::AllBut(files) => files.remove(file),
-        };
-    }
-
-    fn remove(&mut self, file: &Arc<TranscriptFile>) {
-        match self {
-            Self::Files(files) => files.remove(file),
-            Self::AllBut(files) => files.insert(Arc::clone(file)),
-        };
-    }
+/// What a person should know for as long as the process runs, by what it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Note {
+    Quarantined,
+    UnreadableRows,
 }
 
 #[derive(Debug)]
 struct Writer {
-    _lock: Lock,
-    database: PathBuf,
-    connection: Connection,
-    /// Numbers of texts met by this process.
-    names: HashMap<String, i64>,
-    /// Numbers of files met by this process.
-    files: HashMap<Arc<TranscriptFile>, i64>,
-    behind: Behind,
-    wanted: Arc<Mutex<RepeatRequests>>,
-    /// Writing fails; when to try again.
-    trouble: Option<Instant>,
-    /// What a person should know for as long as we run.
-    note: Option<String>,
+    /// Held from the first time the directory could be opened.
+    lock: Option<Lock>,
+    dir: PathBuf,
+    path: PathBuf,
+    /// Open in all states but [`Lifecycle::Opening`] and [`Lifecycle::Damaged`].
+    database: Option<Database>,
+    lifecycle: Lifecycle,
+    /// Of files that lag: the newest message that was not written.
+    skipped: BTreeMap<Arc<TranscriptFile>, u64>,
+    /// Of files that are being repeated: the newest message that the repetition includes.
+    covered: BTreeMap<Arc<TranscriptFile>, u64>,
+    notes: BTreeMap<Note, String>,
+    inbox: Arc<Inbox>,
+    prices: Arc<PriceTable>,
+    retention: Option<Retention>,
     reported: Option<Instant>,
     written: Written,
     health: DashboardHealth,
@@ -177,511 +164,321 @@ fn file_of(message: &SourceMessage) -> Option<&Arc<TranscriptFile>> {
     }
 }
 
-fn weight(message: &WriterMessage) -> usize {
-    match message {
-        WriterMessage::Source(SourceMessage::Read { records, .. }) => 1 + records.len(),
-        _ => 1,
-    }
-}
-
 impl Writer {
     fn run(mut self, messages: &Receiver<WriterMessage>) -> Written {
         loop {
-            match messages.recv_timeout(RETRY) {
+            let patience = if self.has_work() { Duration::ZERO } else { RETRY };
+            match messages.recv_timeout(patience) {
                 Ok(first) => self.take(batch(first, messages)),
                 Err(RecvTimeoutError::Timeout) => self.take(Vec::new()),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.work();
         }
-        // What is in the log goes into the database proper; if it does not, the next start does it.
-        let _ = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)");
+        if let Some(database) = &self.database {
+            // What is in the log goes into the database proper; if it does not, the next start does it.
+            let _ = database.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)");
+            // It works, so its log may go.
+            let _ = database.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+        }
         self.written
     }
 
     fn take(&mut self, batch: Vec<WriterMessage>) {
-        let mut said = Vec::with_capacity(batch.len());
-        for message in batch {
-            match message {
-                WriterMessage::Source(message) => said.push(message),
-                WriterMessage::Damaged(error) => self.begin_anew(&error),
-            }
-        }
-        if self.trouble.is_some_and(|retry_at| Instant::now() >= retry_at) {
+        let weight = batch.iter().map(WriterMessage::weight).sum();
+        self.inbox.taken(weight);
+        if self.lifecycle.attempt().is_some_and(|attempt| Instant::now() >= attempt.retry_at) {
             self.try_again();
         }
-        if self.trouble.is_some() {
-            said.iter().filter_map(file_of).for_each(|file| self.behind.add(file));
-        } else if let Err(error) = self.write(&said) {
-            said.iter().filter_map(file_of).for_each(|file| self.behind.add(file));
-            self.fail(&error);
-        } else if self.reported.is_none_or(|reported| reported.elapsed() >= REPORT) {
+        let mut source = Vec::with_capacity(batch.len());
+        // What follows from messages that are written by then; that more is written by then does no harm.
+        let mut afterwards = Vec::new();
+        for message in batch {
+            match message {
+                WriterMessage::Source { number, message } => source.push((number, message)),
+                WriterMessage::ReadFailed(failure) => self.read_failed(failure),
+                message => afterwards.push(message),
+            }
+        }
+        self.commit(&source);
+        for message in afterwards {
+            match message {
+                WriterMessage::Repeated { file, number } => self.repeated(&file, number),
+                WriterMessage::EverythingRepeated => self.lifecycle.everything_repeated(),
+                WriterMessage::HistoryRead => self.database.as_mut().into_iter().for_each(Database::end_first_read),
+                WriterMessage::Source { .. } | WriterMessage::ReadFailed(_) => {}
+            }
+        }
+        if self.reported.is_none_or(|reported| reported.elapsed() >= REPORT) {
             self.report();
         }
     }
 
-    /// Writing works again, perhaps: asks for what was missed.
-    fn try_again(&mut self) {
-        let probe = self.connection.execute_batch(
-            "BEGIN IMMEDIATE; CREATE TABLE probe (bytes BLOB); INSERT INTO probe VALUES (zeroblob(65536)); ROLLBACK;",
-        );
-        match probe {
-            Ok(()) => {
-                self.trouble = None;
-                self.want_missed();
-                self.report();
-            }
-            Err(error) => {
-                let _ = self.connection.execute_batch("ROLLBACK");
-                self.fail(&error);
-            }
+    /// Opens the directory and the database. A damaged one is quarantined and replaced.
+    fn try_open(&mut self) -> Result<(), StoreError> {
+        if self.lock.is_none() {
+            self.lock = Some(Lock::take(&self.dir)?);
         }
+        let opened = match Database::open(&self.path, &self.prices) {
+            Err(StoreError::Database { error, .. }) if is_damage(&error) => {
+                self.quarantine(&error.to_string())?;
+                Database::open(&self.path, &self.prices)
+            }
+            opened => opened,
+        };
+        self.database = Some(opened?);
+        Ok(())
     }
 
-    fn want_missed(&self) {
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        match &self.behind {
-            Behind::Files(files) => wanted.files.extend(files.iter().cloned()),
-            Behind::AllBut(_) => wanted.everything = true,
+    fn quarantine(&mut self, error: &str) -> Result<(), StoreError> {
+        tracing::warn!(%error, database = %self.path.display(), "the history database is damaged");
+        let quarantined = directory::quarantine(&self.path, clock::wall())?;
+        let note = format!(
+            "the history was damaged ({error}) and is now in {}; it is rebuilt from the transcripts there are",
+            quarantined.display()
+        );
+        self.notes.insert(Note::Quarantined, note);
+        Ok(())
+    }
+
+    /// What failed is tried again.
+    fn try_again(&mut self) {
+        match (&self.lifecycle, &mut self.database) {
+            (Lifecycle::Opening(_) | Lifecycle::Damaged(_), _) | (_, None) => match self.try_open() {
+                Ok(()) => {
+                    self.lifecycle.opened_late();
+                    self.request_repeats();
+                }
+                Err(error) => self.lifecycle.fail(attempt(error)),
+            },
+            (_, Some(database)) => match probe(&database.connection) {
+                Ok(()) => {
+                    self.lifecycle.recovered();
+                    self.request_repeats();
+                }
+                Err(error) => self.fail(&error),
+            },
+        }
+        self.report();
+    }
+
+    fn request_repeats(&self) {
+        match self.lifecycle.lagging() {
+            Some(LaggingFiles::Only(files)) => self.inbox.request(files.iter().cloned()),
+            Some(LaggingFiles::AllExcept(_)) => self.inbox.request_everything(),
+            None => {}
         }
     }
 
     fn fail(&mut self, error: &rusqlite::Error) {
-        self.names.clear();
-        self.files.clear();
+        self.database.as_mut().into_iter().for_each(Database::clear);
         if is_damage(error) {
-            return self.begin_anew(&error.to_string());
+            return self.replace(&error.to_string());
         }
-        self.trouble = Some(Instant::now() + RETRY);
-        let message = format!(
-            "history is not being kept: {} cannot be written: {error}; the figures go on without it, and it catches up \
-             when writing works again",
-            self.database.display()
-        );
-        self.health.report(Part::Store, HealthStatus::Degraded, message);
+        self.lifecycle.fail(attempt(error));
+        self.report();
     }
 
-    /// The database is of no use: puts it aside, begins another, and asks for everything.
-    fn begin_anew(&mut self, error: &str) {
-        tracing::warn!(%error, database = %self.database.display(), "the history database is damaged");
-        self.names.clear();
-        self.files.clear();
-        self.behind = Behind::AllBut(BTreeSet::new());
-        // Closed before it is moved; the memory database stands in for a moment.
-        let begun = Connection::open_in_memory()
-            .map(|stand_in| drop(std::mem::replace(&mut self.connection, stand_in)))
-            .map_err(|error| StoreError::Database { path: self.database.clone(), error })
-            .and_then(|()| put_aside(&self.database))
-            .and_then(|note| schema::open(&self.database).map(|connection| (note, connection)));
-        match begun {
-            Ok((note, connection)) => {
-                self.connection = connection;
-                self.note = Some(note);
-                self.trouble = None;
-                self.want_missed();
+    /// The database is damaged: quarantines it, begins another, and asks for everything.
+    fn replace(&mut self, error: &str) {
+        // Closed before it is moved.
+        self.database = None;
+        match self.quarantine(error).and_then(|()| self.try_open()) {
+            Ok(()) => {
+                self.lifecycle.opened_late();
+                self.request_repeats();
+            }
+            Err(error) => self.lifecycle.damage(attempt(error)),
+        }
+        self.report();
+    }
+
+    /// Reading the database failed.
+    fn read_failed(&mut self, failure: ReadFailure) {
+        match failure {
+            ReadFailure::Damage(error) if self.database.is_some() => self.replace(&error),
+            // Which files were taken over from it is not known: none may go on where the database ends.
+            ReadFailure::Other(error) if self.database.is_some() => {
+                self.lifecycle.opened_late();
+                self.lifecycle.fail(attempt(error));
                 self.report();
             }
-            Err(error) => {
-                self.trouble = Some(Instant::now() + RETRY);
-                self.health.report(Part::Store, HealthStatus::Degraded, format!("history is not being kept: {error}"));
+            ReadFailure::Damage(_) | ReadFailure::Other(_) => {}
+            ReadFailure::Rows { count, example } => {
+                let note = format!(
+                    "{count} rows of {} could not be understood and are left out ({example}); transcripts that are still \
+                     there are read again, and nothing else is to be done",
+                    self.path.display()
+                );
+                tracing::warn!(%note, "rows of the history are left out");
+                self.notes.insert(Note::UnreadableRows, note);
+                self.report();
             }
+        }
+    }
+
+    fn repeated(&mut self, file: &Arc<TranscriptFile>, number: u64) {
+        let covered = self.covered.remove(file).unwrap_or(0);
+        if self.lifecycle.accepts(file) {
+            self.inbox.committed([(Arc::clone(file), number.max(covered))]);
         }
     }
 
     fn report(&mut self) {
         self.reported = Some(Instant::now());
-        let (status, message) = match &self.note {
-            Some(note) => (HealthStatus::Degraded, note.clone()),
-            None => (HealthStatus::Healthy, format!("history in {}", self.database.display())),
+        let (status, mut message) = self.lifecycle.health(&self.path);
+        let dropped = self.inbox.dropped_files();
+        if dropped > 0 && status == HealthStatus::Healthy {
+            message = format!("{message}; {dropped} files came faster than they could be written and are read again");
+        }
+        let (status, message) = match (status, self.notes.is_empty()) {
+            (HealthStatus::Healthy, false) => {
+                let notes: Vec<&str> = self.notes.values().map(String::as_str).collect();
+                (HealthStatus::Degraded, notes.join("; "))
+            }
+            _ => (status, message),
         };
         self.health.report(Part::Store, status, message);
     }
 
-    fn write(&mut self, batch: &[SourceMessage]) -> rusqlite::Result<()> {
+    /// Writes a batch; if that fails, its files lag.
+    fn commit(&mut self, batch: &[(u64, SourceMessage)]) {
         if batch.is_empty() {
-            return Ok(());
+            return;
         }
-        let changes = self.connection.total_changes();
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut rows = Rows { transaction: &transaction, names: &mut self.names, files: &mut self.files };
-        let mut caught_up = Vec::new();
-        for message in batch {
+        let written = match &self.lifecycle {
+            Lifecycle::Current | Lifecycle::Lagging(_) => self.write(batch),
+            Lifecycle::Opening(_) | Lifecycle::Unavailable(..) | Lifecycle::Damaged(_) => {
+                batch.iter().for_each(|(number, message)| self.skip(*number, message));
+                return;
+            }
+        };
+        if let Err(error) = written {
+            batch.iter().for_each(|(number, message)| self.skip(*number, message));
+            self.fail(&error);
+        }
+    }
+
+    fn skip(&mut self, number: u64, message: &SourceMessage) {
+        let Some(file) = file_of(message) else { return };
+        self.lifecycle.lose(file);
+        let newest = self.skipped.entry(Arc::clone(file)).or_default();
+        *newest = number.max(*newest);
+    }
+
+    fn write(&mut self, batch: &[(u64, SourceMessage)]) -> rusqlite::Result<()> {
+        let Some(Database { connection, caches, sums, unseen }) = &mut self.database else { return Ok(()) };
+        let changes = connection.total_changes();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut rows = Rows::new(&transaction, caches, unseen.as_mut(), Sums::new(&transaction, sums));
+        let (mut repeated, mut committed, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, message) in batch {
             let Some(file) = file_of(message) else { continue };
-            let is_repeat = caught_up.contains(&file);
-            if self.behind.has(file) && !is_repeat {
-                if !matches!(message, SourceMessage::Retract { .. }) {
-                    // Something new of a file we miss the beginning of.
-                    self.wanted.lock().unwrap_or_else(PoisonError::into_inner).files.insert(Arc::clone(file));
+            if !self.lifecycle.accepts(file) && !repeated.contains(&file) {
+                // An archived file stays as it is: there is nothing to repeat it from.
+                if !inbox::begins_anew(message) {
+                    // Something new of a file whose beginning is missing.
+                    skipped.push((*number, message));
                     continue;
                 }
-                caught_up.push(file);
+                repeated.push(file);
             }
             match message {
-                SourceMessage::Read { file, records, rejections, state, .. } => {
+                SourceMessage::Read { file, records, rejections, state, replaces } => {
+                    if *replaces {
+                        rows.retract(file)?;
+                    }
                     rows.read(file, records, rejections, state)?;
                 }
                 SourceMessage::Retract { file } => rows.retract(file)?,
                 SourceMessage::Archive { file } => rows.archive(file, clock::wall())?,
                 _ => {}
             }
+            committed.push((Arc::clone(file), *number));
         }
+        rows.finish()?;
         transaction.commit()?;
         self.written.transactions += 1;
-        self.written.rows += self.connection.total_changes() - changes;
-        caught_up.into_iter().for_each(|file| self.behind.remove(file));
+        self.written.rows += connection.total_changes() - changes;
+        for file in repeated {
+            self.lifecycle.repeated(file);
+            if let Some(newest) = self.skipped.remove(file) {
+                self.covered.insert(Arc::clone(file), newest);
+            }
+        }
+        self.inbox.request(skipped.iter().filter_map(|(_, message)| file_of(message)).cloned());
+        skipped.into_iter().for_each(|(number, message)| self.skip(number, message));
+        self.inbox.committed(committed);
         Ok(())
     }
+
+    /// Whether there is something to do besides what the source sends.
+    fn has_work(&self) -> bool {
+        let Some(database) = self.database.as_ref().filter(|_| self.lifecycle.attempt().is_none()) else {
+            return false;
+        };
+        database.sums.is_rebuilding()
+            || self.retention.as_ref().is_some_and(|retention| retention.is_due(clock::wall()))
+    }
+
+    /// Does a slice of it.
+    fn work(&mut self) {
+        if !self.has_work() {
+            return;
+        }
+        let Some(Database { connection, caches, sums, .. }) = &mut self.database else { return };
+        let changes = connection.total_changes();
+        let mut slice = || -> rusqlite::Result<()> {
+            if sums.is_rebuilding() {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                Sums::new(&transaction, sums).rebuild_slice()?;
+                transaction.commit()
+            } else if let Some(retention) = &mut self.retention {
+                retention.slice(connection, caches, sums, clock::wall())
+            } else {
+                Ok(())
+            }
+        };
+        match slice() {
+            Ok(()) => {
+                self.written.transactions += 1;
+                self.written.rows += self.database.as_ref().map_or(0, |it| it.connection.total_changes()) - changes;
+            }
+            Err(error) => {
+                // The slice was rolled back; how far the sums go is read again.
+                let reopened = self.database.as_mut().map(|database| {
+                    database.clear();
+                    SumsState::open(&database.connection, Arc::clone(&self.prices)).map(|sums| database.sums = sums)
+                });
+                if let Some(Err(error)) = reopened {
+                    tracing::warn!(%error, "sums cannot be read");
+                }
+                self.fail(&error);
+            }
+        }
+    }
+}
+
+/// Whether as much can be written as a batch may need.
+fn probe(connection: &Connection) -> rusqlite::Result<()> {
+    let probed = connection.execute_batch(
+        "BEGIN IMMEDIATE; CREATE TABLE probe (bytes BLOB); INSERT INTO probe VALUES (zeroblob(65536)); ROLLBACK;",
+    );
+    if probed.is_err() && !connection.is_autocommit() {
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    probed
 }
 
 /// The messages to commit together.
 fn batch(first: WriterMessage, messages: &Receiver<WriterMessage>) -> Vec<WriterMessage> {
     let deadline = Instant::now() + BATCH_TIME;
-    let mut records = weight(&first);
+    let mut records = first.weight();
     let mut batch = vec![first];
     while records < BATCH_RECORDS {
         let Ok(next) = messages.recv_timeout(deadline.saturating_duration_since(Instant::now())) else { break };
-        records += weight(&next);
+        records += next.weight();
         batch.push(next);
     }
     batch
-}
-
-/// Changes of one transaction.
-struct Rows<'a> {
-    transaction: &'a Transaction<'a>,
-    names: &'a mut HashMap<String, i64>,
-    files: &'a mut HashMap<Arc<TranscriptFile>, i64>,
-}
-
-fn ms(at: Option<Timestamp>) -> Option<i64> {
-    at.map(Timestamp::unix_ms)
-}
-
-fn count(tokens: Tokens) -> i64 {
-    tokens.0.cast_signed()
-}
-
-fn json(value: &impl Serialize) -> rusqlite::Result<String> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
-}
-
-impl Rows<'_> {
-    fn name(&mut self, text: &str) -> rusqlite::Result<i64> {
-        if let Some(&id) = self.names.get(text) {
-            return Ok(id);
-        }
-        // An update that changes nothing, because only a change returns the row.
-        let id = self
-            .transaction
-            .prepare_cached("INSERT INTO names (text) VALUES (?1) ON CONFLICT DO UPDATE SET text = text RETURNING id")?
-            .query_row([text], |row| row.get(0))?;
-        self.names.insert(text.to_owned(), id);
-        Ok(id)
-    }
-
-    fn name_of(&mut self, text: Option<&str>) -> rusqlite::Result<Option<i64>> {
-        text.map(|text| self.name(text)).transpose()
-    }
-
-    /// The file's number; a row for it if there is none.
-    fn file(&mut self, file: &Arc<TranscriptFile>) -> rusqlite::Result<i64> {
-        if let Some(&id) = self.files.get(file) {
-            return Ok(id);
-        }
-        // An update that changes nothing, because only a change returns the row.
-        let id = self
-            .transaction
-            .prepare_cached(
-                "INSERT INTO files (tool, root, name, reached, state) VALUES (?1, ?2, ?3, 0, '')
-                 ON CONFLICT DO UPDATE SET name = name RETURNING id",
-            )?
-            .query_row(params![file.tool.code(), file.root.to_string_lossy(), file.name], |row| row.get(0))?;
-        self.files.insert(Arc::clone(file), id);
-        Ok(id)
-    }
-
-    /// A former process may have read an unfinished last line, which has gone on in another way since.
-    fn forget_unfinished(&self, id: i64) -> rusqlite::Result<()> {
-        self.transaction
-            .prepare_cached(
-                "DELETE FROM claims WHERE file = ?1 AND byte_offset >= (SELECT reached FROM files WHERE id = ?1)",
-            )?
-            .execute([id])?;
-        Ok(())
-    }
-
-    fn read(
-        &mut self,
-        file: &Arc<TranscriptFile>,
-        records: &[Record],
-        rejections: &[Rejection],
-        state: &FileState,
-    ) -> rusqlite::Result<()> {
-        let is_first = !self.files.contains_key(file);
-        let id = self.file(file)?;
-        if is_first {
-            self.forget_unfinished(id)?;
-        }
-        let reached = state.checkpoint.counts.bytes;
-        let state = json(state)?;
-        self.transaction
-            .prepare_cached("UPDATE files SET reached = ?2, state = ?3, archived_at = NULL WHERE id = ?1")?
-            .execute(params![id, reached.cast_signed(), state])?;
-        // Most lines of a response follow each other; of those one is enough.
-        let mut best: Option<&UsageRecord> = None;
-        for record in records {
-            let Record::Usage(usage) = record else {
-                self.record(id, record)?;
-                continue;
-            };
-            self.seen(id, usage)?;
-            best = match best {
-                Some(known) if usage.place.byte_offset < reached && is_same_response(known, usage) => {
-                    Some(if ledger::outranks(usage, known) { usage } else { known })
-                }
-                before => {
-                    before.map_or(Ok(()), |claim| self.claim(id, claim))?;
-                    Some(usage)
-                }
-            };
-        }
-        best.map_or(Ok(()), |claim| self.claim(id, claim))?;
-        for rejection in rejections {
-            self.transaction
-                .prepare_cached("INSERT OR REPLACE INTO audit (file, byte_offset, reason) VALUES (?1, ?2, ?3)")?
-                .execute(params![id, rejection.byte_offset.cast_signed(), rejection.reason.code()])?;
-        }
-        Ok(())
-    }
-
-    fn claim(&mut self, file: i64, claim: &UsageRecord) -> rusqlite::Result<()> {
-        let session = self.name(claim.session.as_str())?;
-        let agent = self.name_of(claim.agent.as_ref().map(AgentId::as_str))?;
-        let model = self.name(claim.model.as_str())?;
-        let usage = &claim.usage;
-        self.transaction
-            .prepare_cached(
-                "INSERT OR REPLACE INTO claims (file, byte_offset, line_index, session, agent, sidechain, message,
-                     request, model, at, input, output, cache_creation, cache_creation_1h, cache_read, bad_counts)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-            )?
-            .execute(params![
-                file,
-                claim.place.byte_offset.cast_signed(),
-                claim.place.index,
-                session,
-                agent,
-                claim.sidechain,
-                claim.id.message().map(|id| format!("{id}")),
-                claim.id.request().map(|id| format!("{:016x}", id.number())),
-                model,
-                ms(claim.at),
-                count(usage.input),
-                count(usage.output),
-                count(usage.cache_creation),
-                count(usage.cache_creation_1h),
-                count(usage.cache_read),
-                claim.bad_counts,
-            ])?;
-        Ok(())
-    }
-
-    /// A response is a sign of life, too.
-    fn seen(&mut self, file: i64, usage: &UsageRecord) -> rusqlite::Result<()> {
-        let UsageRecord { tool, session, at, .. } = usage;
-        if at.is_none() {
-            return Ok(());
-        }
-        let (tool, session, at) = (*tool, session.clone(), *at);
-        self.appearance(file, &SessionMeta { tool, session, agent: None, cwd: None, branch: None, version: None, at })
-    }
-
-    fn record(&mut self, file: i64, record: &Record) -> rusqlite::Result<()> {
-        match record {
-            Record::Session(meta) => self.appearance(file, meta),
-            Record::Agent(meta) => {
-                let session = self.name(meta.session.as_str())?;
-                let agent = self.name(meta.agent.as_str())?;
-                let agent_type = self.name_of(meta.agent_type.as_deref())?;
-                self.transaction
-                    .prepare_cached(
-                        "INSERT OR REPLACE INTO agent_links (file, session, agent, agent_type) VALUES (?1, ?2, ?3, ?4)",
-                    )?
-                    .execute(params![file, session, agent, agent_type])?;
-                Ok(())
-            }
-            Record::Compaction(compaction) => {
-                let session = self.name(compaction.session.as_str())?;
-                self.transaction
-                    .prepare_cached(
-                        "INSERT OR REPLACE INTO compactions (file, session, at, cause, pre_tokens, post_tokens)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                    )?
-                    .execute(params![
-                        file,
-                        session,
-                        ms(compaction.at).unwrap_or(0),
-                        compaction.trigger.code(),
-                        compaction.pre_tokens.map(count),
-                        compaction.post_tokens.map(count),
-                    ])?;
-                Ok(())
-            }
-            Record::RateLimit(report) => {
-                let session = self.name_of(report.session.as_ref().map(SessionId::as_str))?;
-                self.transaction
-                    .prepare_cached(
-                        "INSERT OR REPLACE INTO limit_reports (file, at, kind, used_percent, resets_at, rejected, session)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                    )?
-                    .execute(params![
-                        file,
-                        report.at.unix_ms(),
-                        limit_code(&report.limit),
-                        report.used_percent,
-                        ms(report.resets_at),
-                        report.rejected,
-                        session,
-                    ])?;
-                Ok(())
-            }
-            Record::Context(fill) => {
-                let session = self.name(fill.session.as_str())?;
-                let model = self.name(fill.model.as_str())?;
-                self.transaction
-                    .prepare_cached(
-                        "INSERT OR REPLACE INTO context_fills (file, session, at, model, used, size)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                    )?
-                    .execute(params![file, session, ms(fill.at), model, count(fill.used), count(fill.window)])?;
-                Ok(())
-            }
-            Record::ToolCost(cost) => {
-                let session = self.name(cost.session.as_str())?;
-                self.transaction
-                    .prepare_cached("INSERT OR REPLACE INTO tool_costs (file, session, account) VALUES (?1, ?2, ?3)")?
-                    .execute(params![file, session, json(cost)?])?;
-                Ok(())
-            }
-            Record::Activity(activity) => self.activity(file, activity),
-            // Errors are told when they happen and are no history; lineage is part of the file's state; claims are not
-            // written one by one.
-            Record::ApiError(_) | Record::Lineage(_) | Record::Usage(_) => Ok(()),
-        }
-    }
-
-    fn activity(&mut self, file: i64, activity: &Activity) -> rusqlite::Result<()> {
-        let session = self.name(activity.session.as_str())?;
-        let at = activity.at.unix_ms();
-        match &activity.what {
-            ActivityKind::TurnStarted => self
-                .transaction
-                .prepare_cached("INSERT OR IGNORE INTO turns (file, session, started_at) VALUES (?1, ?2, ?3)")?
-                .execute([file, session, at])?,
-            // The last one begun before, unless that has ended already.
-            ActivityKind::TurnEnded { worked_ms } => self
-                .transaction
-                .prepare_cached(
-                    "UPDATE turns SET ended_at = ?3, worked_ms = ?4
-                     WHERE file = ?1 AND session = ?2 AND ended_at IS NULL AND started_at =
-                         (SELECT max(started_at) FROM turns WHERE file = ?1 AND session = ?2 AND started_at <= ?3)",
-                )?
-                .execute(params![file, session, at, worked_ms.map(u64::cast_signed)])?,
-            ActivityKind::ToolStarted { call, name } => {
-                let agent = self.name_of(activity.agent.as_ref().map(AgentId::as_str))?;
-                let name = self.name(name.as_str())?;
-                self.transaction
-                    .prepare_cached(
-                        "INSERT INTO tool_calls (file, call, session, agent, name, started_at)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                         ON CONFLICT DO UPDATE SET
-                             name = coalesce(name, excluded.name), started_at = coalesce(started_at, excluded.started_at)",
-                    )?
-                    .execute(params![file, call.number().cast_signed(), session, agent, name, at])?
-            }
-            ActivityKind::ToolEnded { call, ok, result_bytes } => {
-                let agent = self.name_of(activity.agent.as_ref().map(AgentId::as_str))?;
-                let size = result_bytes.map(u64::cast_signed);
-                self.transaction
-                    .prepare_cached(
-                        "INSERT INTO tool_calls (file, call, session, agent, ended_at, ok, result_bytes)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                         ON CONFLICT DO UPDATE SET
-                             ended_at = excluded.ended_at, ok = excluded.ok, result_bytes = excluded.result_bytes
-                         WHERE ended_at IS NULL",
-                    )?
-                    .execute(params![file, call.number().cast_signed(), session, agent, at, ok, size])?
-            }
-        };
-        Ok(())
-    }
-
-    fn appearance(&mut self, file: i64, meta: &SessionMeta) -> rusqlite::Result<()> {
-        let session = self.name(meta.session.as_str())?;
-        let agent = self.name_of(meta.agent.as_ref().map(AgentId::as_str))?.unwrap_or(0);
-        let cwd = self.name_of(meta.cwd.as_deref())?;
-        let branch = self.name_of(meta.branch.as_deref())?;
-        let version = self.name_of(meta.version.as_deref())?;
-        self.transaction
-            .prepare_cached(
-                "INSERT INTO appearances (file, session, agent, cwd, last_cwd, branch, version, first_at, last_at)
-                 VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?7)
-                 ON CONFLICT DO UPDATE SET
-                     cwd = coalesce(cwd, excluded.cwd),
-                     last_cwd = coalesce(excluded.last_cwd, last_cwd),
-                     branch = coalesce(excluded.branch, branch),
-                     version = coalesce(excluded.version, version),
-                     first_at = min(coalesce(first_at, excluded.first_at), coalesce(excluded.first_at, first_at)),
-                     last_at = max(coalesce(last_at, excluded.last_at), coalesce(excluded.last_at, last_at))",
-            )?
-            .execute(params![file, session, agent, cwd, branch, version, ms(meta.at)])?;
-        Ok(())
-    }
-
-    fn retract(&mut self, file: &Arc<TranscriptFile>) -> rusqlite::Result<()> {
-        let id = self.file(file)?;
-        for table in [
-            "claims",
-            "appearances",
-            "agent_links",
-            "compactions",
-            "turns",
-            "tool_calls",
-            "context_fills",
-            "tool_costs",
-            "limit_reports",
-            "audit",
-        ] {
-            self.transaction.prepare_cached(&format!("DELETE FROM {table} WHERE file = ?1"))?.execute([id])?;
-        }
-        let empty = json(&FileState::start(file.tool))?;
-        self.transaction
-            .prepare_cached("UPDATE files SET reached = 0, state = ?2 WHERE id = ?1")?
-            .execute(params![id, empty])?;
-        Ok(())
-    }
-
-    /// From now on everything the file said counts, an unfinished last line included. Nothing stays of one that said
-    /// nothing.
-    fn archive(&mut self, file: &Arc<TranscriptFile>, now: Timestamp) -> rusqlite::Result<()> {
-        let id = self.file(file)?;
-        let is_empty = !self
-            .transaction
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM claims WHERE file = ?1)")?
-            .query_row([id], |row| row.get::<_, bool>(0))?;
-        if is_empty {
-            self.retract(file)?;
-            self.transaction.prepare_cached("DELETE FROM files WHERE id = ?1")?.execute([id])?;
-            self.files.remove(file);
-        } else {
-            self.transaction
-                .prepare_cached("UPDATE files SET archived_at = ?2, reached = ?3 WHERE id = ?1")?
-                .execute([id, now.unix_ms(), i64::MAX])?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether two claims of one file are on the same response.
-fn is_same_response(a: &UsageRecord, b: &UsageRecord) -> bool {
-    a.id.message().is_some() && a.id == b.id && a.sidechain == b.sidechain
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
-use super::{Filter, ReportContext, ReportKind, Sum};
+use super::{Filter, ReportContext, ReportKind, Sum, UsageRow};
 use crate::drift::{Comparison, Drift};
-use crate::history::{Response, Unreadable};
+use crate::history::Unreadable;
 use crate::ids::ModelId;
 use crate::record::Rejection;
 use crate::time::{DAY_MS, Timestamp};
@@ -80,6 +80,9 @@ pub struct Audit {
     pub responses: u64,
     /// Responses among them without a readable time: in the totals, in no day.
     pub undated: u64,
+    /// Responses of all whose time is more than five minutes ahead of now: unknown until it has come.
+    #[serde(default)]
+    pub ahead: u64,
     /// Counts that were no non-negative integer, read as 0.
     pub bad_counts: u64,
     /// Files that end inside a line, which may still be growing.
@@ -178,13 +181,19 @@ impl Expiring {
     }
 }
 
-pub(super) fn audit<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Audit {
+pub(super) fn audit<'a>(basis: ReportContext<'_>, rows: impl Iterator<Item = UsageRow<'a>>) -> Audit {
     let mut models: HashMap<&ModelId, Sum> = HashMap::new();
     let mut comparison = Comparison::new(&basis.sessions.accounts, basis.prices);
-    let responses = responses.inspect(|response| comparison.add(response));
-    let counted = Counted::count(basis, responses, |response, sum| {
+    let mut ahead = 0;
+    let rows = rows.inspect(|row| {
+        comparison.add(row);
+        if row.span.is_some() && row.as_of(basis.now).span.is_none() {
+            ahead += row.responses;
+        }
+    });
+    let counted = Counted::count(basis, rows, |row, sum| {
         if sum.cost.unpriced_responses > 0 {
-            *models.entry(response.model).or_default() += sum;
+            *models.entry(row.model).or_default() += sum;
         }
     });
     let mut unpriced: Vec<UnpricedModel> = models
@@ -211,6 +220,7 @@ pub(super) fn audit<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item 
         duplicate_lines: ingest.duplicate_lines(),
         responses: counted.totals.all.responses,
         undated: counted.undated.all.responses,
+        ahead,
         bad_counts: ingest.counts.bad_counts,
         pending_lines: ingest.counts.pending_lines,
         rejected_lines: ingest.counts.rejected_lines,

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::table::{Counted, sum};
-use super::{Figures, ReportContext, ReportKind, Table};
-use crate::history::Response;
+use super::usage::joined;
+use super::{Figures, ReportContext, ReportKind, Slot, Table, UsageRow};
 use crate::ids::ModelId;
 use crate::record::Tool;
 use crate::time::{HOUR_MS, MINUTE_MS, Timestamp};
@@ -73,59 +73,67 @@ pub struct Projection {
     pub remaining_minutes: f64,
 }
 
+/// What was used within one [`Slot`], which no block begins or ends within.
+#[derive(Debug, Default)]
+struct SlotUse<'a> {
+    /// First and last response of all, whatever the filter.
+    span: Option<(Timestamp, Timestamp)>,
+    /// Of those the filter lets pass: the models, and what was used.
+    models: BTreeSet<&'a ModelId>,
+    figures: Figures,
+}
+
 /// Oldest first, tool by tool.
-pub(super) fn blocks<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Table<BlockRow> {
-    let mut dated: BTreeMap<Tool, Vec<(Timestamp, Response<'a>)>> = BTreeMap::new();
-    let mut undated = Counted::default();
-    for response in responses {
-        match response.at {
-            Some(at) => dated.entry(response.tool).or_default().push((at, response)),
-            None if basis.filter.takes(basis, &response) => {
-                undated.undated.add(response.tool, sum(basis, &response));
+pub(super) fn blocks<'a>(basis: ReportContext<'_>, rows: impl Iterator<Item = UsageRow<'a>>) -> Table<BlockRow> {
+    let mut dated: BTreeMap<Tool, BTreeMap<Slot, SlotUse<'a>>> = BTreeMap::new();
+    let mut undated = Figures::default();
+    for row in rows.map(|row| row.as_of(basis.now)) {
+        match row.slot() {
+            Some(slot) => {
+                let used = dated.entry(row.tool).or_default().entry(slot).or_default();
+                used.span = joined(used.span, row.span);
+                if basis.filter.takes_source(basis, &row) {
+                    used.models.insert(row.model);
+                    used.figures.add(row.tool, sum(basis, &row));
+                }
             }
+            None if basis.filter.takes(basis, &row) => undated.add(row.tool, sum(basis, &row)),
             None => {}
         }
     }
-    let mut counted = Counted { totals: undated.undated.clone(), undated: undated.undated };
+    let mut counted = Counted { totals: undated.clone(), undated };
     let narrowed = basis.filter.project.is_some() || basis.filter.model.is_some();
-    let mut rows = Vec::new();
-    for (tool, mut responses) in dated {
+    let mut table_rows = Vec::new();
+    for (tool, slots) in dated {
         if basis.filter.tool.is_some_and(|wanted| wanted != tool) {
             continue;
         }
-        responses.sort_by_key(|&(at, _)| at);
-        let mut rest = responses.as_slice();
-        for block in split(responses.iter().map(|&(at, _)| at)) {
-            let length = match block.span {
-                Some((_, last)) => rest.partition_point(|&(at, _)| at <= last),
-                None => 0,
-            };
-            let (own, after) = rest.split_at(length);
-            rest = after;
+        let times = slots.values().filter_map(|used| used.span).flat_map(|(first, last)| [first, last]);
+        let blocks = split(times.collect::<Vec<_>>());
+        let mut rest = slots.into_values().peekable();
+        for block in blocks {
+            let mut own = SlotUse::default();
+            if let Some((_, end)) = block.span {
+                while let Some(used) = rest.next_if(|used| used.span.is_some_and(|(_, last)| last <= end)) {
+                    own.models.extend(used.models);
+                    own.figures += &used.figures;
+                }
+            }
             if !basis.filter.takes_day(basis.zone.day(block.start)) {
                 continue;
             }
-            let row = row(basis, tool, block, own.iter().map(|(_, response)| response));
+            let row = row(basis, tool, block, own);
             if row.figures.all.responses > 0 || !narrowed {
                 counted.totals += &row.figures;
-                rows.push(row);
+                table_rows.push(row);
             }
         }
     }
-    Table::new(ReportKind::Blocks, basis, counted, rows)
+    Table::new(ReportKind::Blocks, basis, counted, table_rows)
 }
 
-fn row<'a: 'b, 'b>(
-    basis: ReportContext<'_>,
-    tool: Tool,
-    block: Block,
-    responses: impl Iterator<Item = &'b Response<'a>>,
-) -> BlockRow {
-    let (mut models, mut figures) = (BTreeSet::new(), Figures::default());
-    for response in responses.filter(|response| basis.filter.takes_source(basis, response)) {
-        models.insert(response.model);
-        figures.add(tool, sum(basis, response));
-    }
+fn row(basis: ReportContext<'_>, tool: Tool, block: Block, used: SlotUse<'_>) -> BlockRow {
+    let SlotUse { models, figures, .. } = used;
     let is_active = block.is_active(basis.now);
     let burn = block.span.filter(|_| is_active).and_then(|span| burn(span, &figures));
     let cost_usd = figures.all.cost.known().map(Money::usd);

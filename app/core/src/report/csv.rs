@@ -128,6 +128,7 @@ fn write_audit(out: &mut String, audit: &Audit) {
         ("duplicate lines", audit.duplicate_lines),
         ("unusable counts", audit.bad_counts),
         ("undated responses", audit.undated),
+        ("responses dated ahead", audit.ahead),
         ("unknown records", audit.unknown_records),
         ("unfinished lines", audit.pending_lines),
     ] {

@@ -40,7 +40,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Counts one response of `tool`.
+    /// Counts responses of `tool`.
     pub fn add(&mut self, tool: Tool, sum: Sum) {
         self.all += sum;
         *self.tools.entry(tool).or_default() += sum;

@@ -4,9 +4,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ReportContext;
+use super::{ReportContext, UsageRow};
 use crate::format;
-use crate::history::Response;
 use crate::ids::{ModelId, SessionId};
 use crate::record::Tool;
 use crate::time::{Day, ZoneOffsets};
@@ -76,21 +75,21 @@ impl Filter {
         }
     }
 
-    /// Whether it lets a response pass, but for its day.
-    pub(super) fn takes_source(&self, basis: ReportContext<'_>, response: &Response<'_>) -> bool {
-        self.tool.is_none_or(|tool| tool == response.tool)
-            && self.takes_model(response.model)
-            && self.takes_session(basis, response.session)
+    /// Whether it lets a row pass, but for its day.
+    pub(super) fn takes_source(&self, basis: ReportContext<'_>, row: &UsageRow<'_>) -> bool {
+        self.tool.is_none_or(|tool| tool == row.tool)
+            && self.takes_model(row.model)
+            && self.takes_session(basis, row.session)
     }
 
-    /// Whether it lets a response pass.
-    pub(super) fn takes(&self, basis: ReportContext<'_>, response: &Response<'_>) -> bool {
-        let in_days = match response.at {
+    /// Whether it lets a row pass.
+    pub(super) fn takes(&self, basis: ReportContext<'_>, row: &UsageRow<'_>) -> bool {
+        let in_days = match row.span {
             _ if !self.names_days() => true,
-            Some(at) => self.takes_day(basis.zone.day(at)),
+            Some((first, _)) => self.takes_day(basis.zone.day(first)),
             None => false,
         };
-        in_days && self.takes_source(basis, response)
+        in_days && self.takes_source(basis, row)
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
-use super::{Figures, ReportContext, ReportKind, Sum, Table};
+use super::usage::joined;
+use super::{Figures, ReportContext, ReportKind, Sum, Table, UsageRow};
 use crate::format;
-use crate::history::Response;
 use crate::ids::{ModelId, SessionId};
 use crate::record::Tool;
 use crate::time::Timestamp;
@@ -67,7 +67,8 @@ pub struct ModelRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ProjectRow {
-    /// Last part of the directory; null for sessions whose directory is not known.
+    /// Last part of the directory, with as many before it as tell it from those of other projects; null for sessions whose
+    /// directory is not known.
     pub project: Option<String>,
     /// The directory.
     pub cwd: Option<String>,
@@ -98,14 +99,12 @@ struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    fn add(&mut self, response: Response<'a>, sum: Sum) {
-        self.tool = self.tool.max(response.tool);
-        self.models.insert(response.model);
-        self.sessions.insert(response.session);
-        if let Some(at) = response.at {
-            self.span = Some(self.span.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
-        }
-        self.figures.add(response.tool, sum);
+    fn add(&mut self, row: UsageRow<'a>, sum: Sum) {
+        self.tool = self.tool.max(row.tool);
+        self.models.insert(row.model);
+        self.sessions.insert(row.session);
+        self.span = joined(self.span, row.span);
+        self.figures.add(row.tool, sum);
     }
 
     fn first(&self) -> Option<Timestamp> {
@@ -122,13 +121,10 @@ fn owned(models: BTreeSet<&ModelId>) -> BTreeSet<ModelId> {
 }
 
 /// The one used last at the end.
-pub(super) fn sessions<'a>(
-    basis: ReportContext<'_>,
-    responses: impl Iterator<Item = Response<'a>>,
-) -> Table<SessionRow> {
+pub(super) fn sessions<'a>(basis: ReportContext<'_>, rows: impl Iterator<Item = UsageRow<'a>>) -> Table<SessionRow> {
     let mut groups: BTreeMap<&SessionId, Group<'_>> = BTreeMap::new();
-    let counted = Counted::count(basis, responses, |response, sum| {
-        groups.entry(response.session).or_default().add(response, sum);
+    let counted = Counted::count(basis, rows, |row, sum| {
+        groups.entry(row.session).or_default().add(row, sum);
     });
     let row = |(id, group): (&SessionId, Group<'_>)| {
         let facts = basis.sessions.get(id);
@@ -152,10 +148,10 @@ pub(super) fn sessions<'a>(
 }
 
 /// The dearest first.
-pub(super) fn models<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Table<ModelRow> {
+pub(super) fn models<'a>(basis: ReportContext<'_>, rows: impl Iterator<Item = UsageRow<'a>>) -> Table<ModelRow> {
     let mut groups: BTreeMap<&ModelId, Group<'_>> = BTreeMap::new();
-    let counted = Counted::count(basis, responses, |response, sum| {
-        groups.entry(response.model).or_default().add(response, sum);
+    let counted = Counted::count(basis, rows, |row, sum| {
+        groups.entry(row.model).or_default().add(row, sum);
     });
     let row = |(model, group): (&ModelId, Group<'_>)| ModelRow {
         model: model.clone(),
@@ -170,17 +166,20 @@ pub(super) fn models<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item
 }
 
 /// The dearest first.
-pub(super) fn projects<'a>(
-    basis: ReportContext<'_>,
-    responses: impl Iterator<Item = Response<'a>>,
-) -> Table<ProjectRow> {
+pub(super) fn projects<'a>(basis: ReportContext<'_>, rows: impl Iterator<Item = UsageRow<'a>>) -> Table<ProjectRow> {
     let mut groups: BTreeMap<Option<&str>, Group<'_>> = BTreeMap::new();
-    let counted = Counted::count(basis, responses, |response, sum| {
-        let cwd = basis.sessions.get(response.session).and_then(|facts| facts.cwd());
-        groups.entry(cwd).or_default().add(response, sum);
+    let counted = Counted::count(basis, rows, |row, sum| {
+        let cwd = basis.sessions.get(row.session).and_then(|facts| facts.cwd());
+        // A slash at the end makes no other directory.
+        let cwd = cwd.map(|cwd| match cwd.trim_end_matches(['/', '\\']) {
+            "" => cwd,
+            bare => bare,
+        });
+        groups.entry(cwd).or_default().add(row, sum);
     });
+    let names = names(groups.keys().copied().flatten());
     let row = |(cwd, group): (Option<&str>, Group<'_>)| ProjectRow {
-        project: cwd.map(|cwd| format::project_of(cwd).to_owned()),
+        project: cwd.and_then(|cwd| names.get(cwd).cloned()),
         cwd: cwd.map(ToOwned::to_owned),
         sessions: group.sessions.len() as u64,
         first: group.first(),
@@ -191,4 +190,25 @@ pub(super) fn projects<'a>(
     let mut rows: Vec<ProjectRow> = groups.into_iter().map(row).collect();
     rows.sort_by_cached_key(|row| row.figures.rank());
     Table::new(ReportKind::Projects, basis, counted, rows)
+}
+
+/// A name for each directory: its last part, or as many of its last parts as no other directory ends with.
+fn names<'a>(dirs: impl Iterator<Item = &'a str> + Clone) -> BTreeMap<&'a str, String> {
+    fn tail(dir: &str, parts: usize) -> &str {
+        let mut ends = dir.rmatch_indices(['/', '\\']).map(|(at, _)| at + 1);
+        ends.nth(parts - 1).map_or(dir, |at| &dir[at..])
+    }
+    let name = |dir: &'a str| {
+        let last = format::project_of(dir);
+        if dirs.clone().filter(|other| format::project_of(other) == last).count() == 1 {
+            return last.to_owned();
+        }
+        let most = dir.matches(['/', '\\']).count() + 1;
+        let is_unique = |name: &&str| {
+            let separated = |other: &str| other.strip_suffix(name).is_some_and(|rest| rest.ends_with(['/', '\\']));
+            dirs.clone().filter(|other| *other != dir).all(|other| other != *name && !separated(other))
+        };
+        (1..=most).map(|parts| tail(dir, parts)).find(is_unique).unwrap_or(dir).to_owned()
+    };
+    dirs.clone().map(|dir| (dir, name(dir))).collect()
 }

@@ -1,6 +1,6 @@
 //! Reports: what was used, by day, week, month, session, block, model and project, and what became of every line.
 //!
-//! A report is a pure function of the responses that count, the facts of their sessions, a price table, a zone and
+//! A report is a pure function of the responses that count, one by one or summed up ([`UsageRow`]), the facts of their sessions, a price table, a zone and
 //! the present instant, narrowed by a [`Filter`]. The command line, the API and the page show the same ones. Rows
 //! are ordered, sums do not depend on the order of responses, and unknown is null, never 0.
 //!
@@ -20,6 +20,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod usage;
 
 use std::fmt;
 use std::str::FromStr;
@@ -36,8 +37,9 @@ pub use groups::{ModelRow, ProjectRow, SessionRow};
 pub use periods::PeriodRow;
 pub use table::Table;
 pub use totals::{ToolTotals, Totals};
+pub use usage::{QUARTER_MS, Slot, UsageRow, clamped, cuts};
 
-use crate::history::{Ingest, Response, Sessions};
+use crate::history::{Ingest, Sessions};
 use crate::price::PriceTable;
 use crate::time::{Timestamp, ZoneOffsets};
 
@@ -166,18 +168,18 @@ pub enum Report {
 }
 
 impl Report {
-    /// Computes a report over `responses`.
-    pub fn new<'a>(kind: ReportKind, basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Self {
+    /// Computes a report over responses, each a row of its own or summed up: that makes no difference.
+    pub fn new<'a>(kind: ReportKind, basis: ReportContext<'_>, rows: impl Iterator<Item = UsageRow<'a>>) -> Self {
         match kind {
-            ReportKind::Totals => Self::Totals(Box::new(totals::totals(basis, responses))),
-            ReportKind::Daily => Self::Periods(periods::periods(kind, periods::day, basis, responses)),
-            ReportKind::Weekly => Self::Periods(periods::periods(kind, periods::week, basis, responses)),
-            ReportKind::Monthly => Self::Periods(periods::periods(kind, periods::month, basis, responses)),
-            ReportKind::Sessions => Self::Sessions(groups::sessions(basis, responses)),
-            ReportKind::Blocks => Self::Blocks(blocks::blocks(basis, responses)),
-            ReportKind::Models => Self::Models(groups::models(basis, responses)),
-            ReportKind::Projects => Self::Projects(groups::projects(basis, responses)),
-            ReportKind::Audit => Self::Audit(Box::new(audit::audit(basis, responses))),
+            ReportKind::Totals => Self::Totals(Box::new(totals::totals(basis, rows))),
+            ReportKind::Daily => Self::Periods(periods::periods(kind, periods::day, basis, rows)),
+            ReportKind::Weekly => Self::Periods(periods::periods(kind, periods::week, basis, rows)),
+            ReportKind::Monthly => Self::Periods(periods::periods(kind, periods::month, basis, rows)),
+            ReportKind::Sessions => Self::Sessions(groups::sessions(basis, rows)),
+            ReportKind::Blocks => Self::Blocks(blocks::blocks(basis, rows)),
+            ReportKind::Models => Self::Models(groups::models(basis, rows)),
+            ReportKind::Projects => Self::Projects(groups::projects(basis, rows)),
+            ReportKind::Audit => Self::Audit(Box::new(audit::audit(basis, rows))),
         }
     }
 

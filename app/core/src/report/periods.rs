@@ -6,8 +6,7 @@ use chrono::{Datelike, Days, Months};
 use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
-use super::{Figures, ReportContext, ReportKind, Table};
-use crate::history::Response;
+use super::{Figures, ReportContext, ReportKind, Table, UsageRow};
 use crate::ids::ModelId;
 use crate::time::{Day, month_start};
 
@@ -58,14 +57,14 @@ pub(super) fn periods<'a>(
     kind: ReportKind,
     period_of: fn(Day) -> Period,
     basis: ReportContext<'_>,
-    responses: impl Iterator<Item = Response<'a>>,
+    rows: impl Iterator<Item = UsageRow<'a>>,
 ) -> Table<PeriodRow> {
     let mut days: BTreeMap<Day, (BTreeSet<&ModelId>, Figures)> = BTreeMap::new();
-    let counted = Counted::count(basis, responses, |response, sum| {
-        let Some(at) = response.at else { return };
-        let (models, figures) = days.entry(basis.zone.day(at)).or_default();
-        models.insert(response.model);
-        figures.add(response.tool, sum);
+    let counted = Counted::count(basis, rows, |row, sum| {
+        let Some((first, _)) = row.span else { return };
+        let (models, figures) = days.entry(basis.zone.day(first)).or_default();
+        models.insert(row.model);
+        figures.add(row.tool, sum);
     });
     let mut rows: Vec<PeriodRow> = Vec::new();
     for (day, (models, figures)) in days {

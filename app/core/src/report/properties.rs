@@ -12,7 +12,11 @@ type Made = (bool, u8, u8, Option<i64>, [u64; 5]);
 
 fn made() -> impl Strategy<Value = Vec<Made>> {
     // Two years and a bit. Sums stay below nine million dollars, where money saturates and order would matter.
-    let at = prop::option::weighted(0.9, 1_700_000_000_000_i64..1_770_000_000_000);
+    let apart = 1_700_000_000_000_i64..1_770_000_000_000;
+    // A few hours around now, some exactly on quarter hours, some ahead of now.
+    let near = -40_i64..8;
+    let near = (near, 0_i64..3).prop_map(|(quarter, part)| 1_770_000_300_000 + quarter * QUARTER_MS + part * 333_333);
+    let at = prop::option::weighted(0.9, prop_oneof![apart, near]);
     let count = prop_oneof![9 => 0_u64..2_000_000, 1 => 0_u64..100_000_000];
     prop::collection::vec((any::<bool>(), 0_u8..6, 0_u8..4, at, prop::array::uniform5(count)), 0..60)
 }
@@ -79,7 +83,9 @@ proptest! {
             sessions: &sessions, ingest: &ingest, prices: &prices, zone: &zone, now, filter: &filter,
             retention: &retention,
         };
-        let report = |kind, responses: &[Response<'_>]| Report::new(kind, basis, responses.iter().copied());
+        let report = |kind, responses: &[Response<'_>]| {
+            Report::new(kind, basis, responses.iter().map(|response| UsageRow::of(response, &prices)))
+        };
         let Report::Totals(totals) = report(ReportKind::Totals, &responses) else { unreachable!() };
         prop_assert_eq!(totals.figures.tools.values().map(|sum| sum.responses).sum::<u64>(), totals.figures.all.responses);
         for kind in [ReportKind::Sessions, ReportKind::Models, ReportKind::Projects] {
@@ -106,6 +112,33 @@ proptest! {
         responses.rotate_left(middle);
         responses.reverse();
         let after = ReportKind::ALL.map(|kind| serde_json::to_string(&report(kind, &responses)).unwrap());
-        prop_assert_eq!(before, after);
+        prop_assert_eq!(&before, &after);
+        // Neither does it matter whether they are summed up, as the store does.
+        let summed = |kind| serde_json::to_string(&Report::new(kind, basis, summed(&responses, &prices, now).into_iter()));
+        prop_assert_eq!(before, ReportKind::ALL.map(|kind| summed(kind).unwrap()));
     }
+}
+
+/// Rows of sums, those on both sides of a cut apart.
+fn summed<'a>(responses: &[Response<'a>], prices: &PriceTable, now: Timestamp) -> Vec<UsageRow<'a>> {
+    let mut rows: std::collections::HashMap<_, UsageRow<'a>> = std::collections::HashMap::new();
+    for (index, response) in responses.iter().enumerate() {
+        let row = UsageRow::of(response, prices);
+        let slot = row.slot();
+        let is_cut = slot.is_some_and(|slot| {
+            cuts(now, None).any(|cut| slot.quarter <= cut && cut < slot.quarter.plus_ms(QUARTER_MS))
+        });
+        let key = (slot, row.tool, row.session, row.model, row.class, is_cut.then_some(index));
+        match rows.entry(key) {
+            std::collections::hash_map::Entry::Vacant(none) => drop(none.insert(row)),
+            std::collections::hash_map::Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                known.usage += row.usage;
+                known.responses += 1;
+                known.with_tokens += row.with_tokens;
+                known.span = usage::joined(known.span, row.span);
+            }
+        }
+    }
+    rows.into_values().collect()
 }

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figures, Filter, ReportContext, ReportKind, Sum};
-use crate::history::Response;
+use super::{Figures, Filter, ReportContext, ReportKind, Sum, UsageRow};
 use crate::time::Timestamp;
 
 /// Rows and their sum.
@@ -40,27 +39,28 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Takes the responses the filter lets pass, with their figures.
+    /// Takes the rows the filter lets pass, as of now, with their figures.
     pub(super) fn count<'a>(
         basis: ReportContext<'_>,
-        responses: impl Iterator<Item = Response<'a>>,
-        mut each: impl FnMut(Response<'a>, Sum),
+        rows: impl Iterator<Item = UsageRow<'a>>,
+        mut each: impl FnMut(UsageRow<'a>, Sum),
     ) -> Self {
         let mut counted = Self::default();
-        for response in responses.filter(|response| basis.filter.takes(basis, response)) {
-            let sum = sum(basis, &response);
-            counted.totals.add(response.tool, sum);
-            if response.at.is_none() {
-                counted.undated.add(response.tool, sum);
+        let rows = rows.map(|row| row.as_of(basis.now));
+        for row in rows.filter(|row| basis.filter.takes(basis, row)) {
+            let sum = sum(basis, &row);
+            counted.totals.add(row.tool, sum);
+            if row.span.is_none() {
+                counted.undated.add(row.tool, sum);
             }
-            each(response, sum);
+            each(row, sum);
         }
         counted
     }
 }
 
-/// One response, priced.
-pub(super) fn sum(basis: ReportContext<'_>, response: &Response<'_>) -> Sum {
-    let cost = basis.prices.charge(response.model, &response.usage);
-    Sum { usage: response.usage, responses: 1, cost }
+/// A row, priced.
+pub(super) fn sum(basis: ReportContext<'_>, row: &UsageRow<'_>) -> Sum {
+    let cost = basis.prices.charge_sum(row.model, row.class, &row.usage, row.with_tokens);
+    Sum { usage: row.usage, responses: row.responses, cost }
 }

@@ -79,7 +79,7 @@ impl Fixture {
             at: *at,
             usage: *usage,
         });
-        Report::new(kind, basis, responses)
+        Report::new(kind, basis, responses.map(|response| UsageRow::of(&response, &self.prices)))
     }
 
     /// Names of the rows with their totals, the undated ones, and the sum.
@@ -317,4 +317,60 @@ fn what_the_tool_deletes_is_counted_by_session_and_day() {
     assert_eq!((expiring.sessions, days), (5, vec![(0, 1), (1, 2), (30, 1), (325, 1)]));
     assert_eq!(expiring.next[1].session, "same-day");
     assert_eq!((expiring.within(0), expiring.within(7), expiring.within(400)), (1, 3, 5));
+}
+
+#[test]
+fn projects_whose_directories_end_alike_stay_apart() {
+    let mut fixture = Fixture::new();
+    for (session, cwd) in [
+        ("d", "/home/ada/old/engine"),
+        ("e", "/srv/old/engine/"),
+        ("f", "/srv/old/engine"),
+        ("g", "/home/ada/loom/loom"),
+        ("h", "engine"),
+    ] {
+        fixture.sessions.record(&Record::Session(SessionMeta {
+            tool: Tool::ClaudeCode,
+            session: session.into(),
+            agent: None,
+            cwd: Some(cwd.to_owned()),
+            branch: None,
+            version: None,
+            at: None,
+        }));
+        fixture.add(Tool::ClaudeCode, session, OPUS, None, 10);
+    }
+    let (mut rows, ..) = fixture.rows(ReportKind::Projects, &Filter::default());
+    rows.sort();
+    let expected = [
+        ("/srv/old/engine", 20),
+        ("?", 4_000_000),
+        ("ada/engine", 1_000_000),
+        ("ada/loom", 2_060_000),
+        ("ada/old/engine", 10),
+        ("engine", 10),
+        ("loom/loom", 10),
+    ];
+    let mut names: Vec<_> = named(&expected);
+    names[0].0 = "srv/old/engine".to_owned();
+    names.sort();
+    assert_eq!(rows, names);
+}
+
+#[test]
+fn a_time_ahead_of_now_is_unknown_until_it_has_come() {
+    let mut fixture = Fixture::new();
+    fixture.add(Tool::ClaudeCode, "b", OPUS, Some("2026-09-20T11:05:00Z"), 5);
+    fixture.add(Tool::ClaudeCode, "b", OPUS, Some("2026-09-20T11:05:00.001Z"), 7);
+    fixture.add(Tool::ClaudeCode, "b", OPUS, Some("2027-01-01T00:00:00Z"), 11);
+    let all = Filter::default();
+    let days = [("2026-09-13", 1_000_000), ("2026-09-14", 2_000_000), ("2026-09-20", 60_005)];
+    assert_eq!(fixture.rows(ReportKind::Daily, &all), (named(&days), 4_000_018, 7_060_023));
+    let Report::Audit(audit) = fixture.report(ReportKind::Audit, &all) else { panic!("no audit") };
+    assert_eq!((audit.ahead, audit.undated, audit.responses), (2, 3, 8));
+    let Report::Blocks(blocks) = fixture.report(ReportKind::Blocks, &all) else { panic!("no blocks") };
+    let active = blocks.rows.last().unwrap();
+    assert_eq!((active.is_active, active.last), (true, Some(at("2026-09-20T11:05:00Z"))));
+    fixture.now = at("2027-01-01T00:00:00Z");
+    assert_eq!(fixture.rows(ReportKind::Daily, &all).1, 4_000_000);
 }

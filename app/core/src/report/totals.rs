@@ -6,8 +6,9 @@ use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use super::table::Counted;
-use super::{Figures, Filter, ReportContext, ReportKind, Sum};
-use crate::history::{Ingest, Response, ToolIngest, Unreadable};
+use super::usage::joined;
+use super::{Figures, Filter, ReportContext, ReportKind, Sum, UsageRow};
+use crate::history::{Ingest, ToolIngest, Unreadable};
 use crate::ids::ModelId;
 use crate::record::{Rejection, Tool};
 use crate::time::Timestamp;
@@ -120,18 +121,16 @@ fn by_tool(figures: &Figures, ingest: &Ingest) -> BTreeMap<Tool, ToolTotals> {
     tools.into_iter().map(|tool| (tool, totals(tool))).collect()
 }
 
-pub(super) fn totals<'a>(basis: ReportContext<'_>, responses: impl Iterator<Item = Response<'a>>) -> Totals {
+pub(super) fn totals<'a>(basis: ReportContext<'_>, rows: impl Iterator<Item = UsageRow<'a>>) -> Totals {
     let mut unpriced: BTreeSet<&ModelId> = BTreeSet::new();
     let mut sessions = FxHashSet::default();
     let mut span: Option<(Timestamp, Timestamp)> = None;
-    let counted = Counted::count(basis, responses, |response, sum| {
+    let counted = Counted::count(basis, rows, |row, sum| {
         if sum.cost.unpriced_responses > 0 {
-            unpriced.insert(response.model);
+            unpriced.insert(row.model);
         }
-        sessions.insert(response.session);
-        if let Some(at) = response.at {
-            span = Some(span.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
-        }
+        sessions.insert(row.session);
+        span = joined(span, row.span);
     });
     let ingest = basis.ingest;
     Totals {

@@ -127,7 +127,7 @@ impl Simulation {
             Record::Lineage(lineage) => Some((lineage.session.clone(), None)),
             Record::ToolCost(cost) => Some((cost.session.clone(), None)),
             Record::Activity(activity) => Some((activity.session.clone(), activity.agent.clone())),
-            Record::RateLimit(_) => None,
+            Record::RateLimit(_) | Record::Account(_) => None,
         };
         let trackers = &mut self.trackers;
         let (file, counts) = self.files.entry(source).or_insert_with_key(|source| {

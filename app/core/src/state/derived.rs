@@ -296,7 +296,7 @@ impl DashboardState {
     /// is known of them.
     pub fn limits_shown(&self) -> Vec<LimitKey> {
         let mut keys: Vec<LimitKey> = self.limits.keys().cloned().collect();
-        let claude = Tool::ClaudeCode;
+        let claude = Tool::DEFAULT;
         for (key, known) in [
             (LimitKey::five_hour(claude), self.five_hour().is_some()),
             (LimitKey::weekly(claude), self.seven_day().is_some()),

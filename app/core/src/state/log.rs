@@ -62,8 +62,13 @@ pub enum LogEntry {
         /// All its tokens.
         tokens: Tokens,
     },
+    /// An event of a type this program does not know.
+    Unknown {
+        /// Its type.
+        kind: String,
+    },
     /// `session:remove`.
-    Removed {
+    Withdrawn {
         /// The session's project.
         project: String,
     },
@@ -128,8 +133,9 @@ impl LogEntry {
                 Self::Tokens { project: project(&tokens.id), added, output: tokens.usage.output - before.output }
             }
             Event::SessionError(error) => Self::Error { project: project(&error.id), error: error.error },
+            Event::Unknown(unknown) => Self::Unknown { kind: unknown.kind.clone() },
+            Event::SessionRemove(remove) => Self::Withdrawn { project: project(&remove.id) },
             Event::SessionComplete(complete) => Self::Ended { project: project(&complete.id), tokens: complete.tokens },
-            Event::SessionRemove(remove) => Self::Removed { project: project(&remove.id) },
             Event::QuotaUpdate(update) if update.gone => return None,
             Event::QuotaUpdate(update) => {
                 let before = state.limits.get(&update.key).map(|limit| &limit.now);
@@ -184,7 +190,8 @@ impl LogLine {
             LogEntry::Tokens { .. } => "session:tokens",
             LogEntry::Error { .. } => "session:error",
             LogEntry::Ended { .. } => "session:complete",
-            LogEntry::Removed { .. } => "session:remove",
+            LogEntry::Withdrawn { .. } => "session:remove",
+            LogEntry::Unknown { .. } => "unknown",
             LogEntry::Limit { .. } => "quota:update",
             LogEntry::Warning { alert } => match alert.condition {
                 Condition::LimitNear { .. } | Condition::LimitReached { .. } => "quota:warning",
@@ -214,8 +221,9 @@ impl LogLine {
             | LogEntry::Tokens { project, .. }
             | LogEntry::Error { project, .. }
             | LogEntry::Ended { project, .. }
-            | LogEntry::Removed { project }
+            | LogEntry::Withdrawn { project }
             | LogEntry::Context { project, .. } => project.clone(),
+            LogEntry::Unknown { kind } => kind.clone(),
             LogEntry::Limit { limit, .. } => format::limit(limit),
             LogEntry::Warning { alert } => match &alert.condition {
                 Condition::LimitNear { limit, .. } | Condition::LimitReached { limit, .. } => format::limit(limit),
@@ -235,8 +243,9 @@ impl LogLine {
                 format!("+{} · out {}", format::exact(added.0), format::exact(output.0))
             }
             LogEntry::Error { error, .. } => format::api_error(*error).to_owned(),
+            LogEntry::Unknown { .. } => "of a newer server, passed over".to_owned(),
+            LogEntry::Withdrawn { .. } => "withdrawn: its file was rewritten".to_owned(),
             LogEntry::Ended { tokens, .. } => format!("ended · {} tokens", format::tokens(*tokens)),
-            LogEntry::Removed { .. } => "withdrawn: its file was rewritten".to_owned(),
             LogEntry::Limit { before, percent, used, .. } => {
                 change(*before, *percent).unwrap_or_else(|| share(None, *used))
             }

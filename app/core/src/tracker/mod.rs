@@ -20,6 +20,7 @@ mod context;
 mod cost;
 mod future;
 mod limits;
+mod outcome;
 mod plan;
 mod session;
 
@@ -34,8 +35,7 @@ use crate::ids::{MessageId, ModelId, SessionId};
 use crate::ledger::{Change, FileId, Ledger, Scope};
 use crate::price::PriceTable;
 use crate::record::{
-    Compaction, ContextFill, FileCounts, Lineage, Presence, ReadProgress, Record, Rejection, RequestOutcome, Tool,
-    UsageRecord,
+    Compaction, ContextFill, FileCounts, Lineage, Presence, ReadProgress, Record, Rejection, Tool, UsageRecord,
 };
 use crate::session::SessionFacts;
 use crate::state::{DashboardState, Mode};
@@ -44,8 +44,8 @@ use crate::units::Cost;
 
 use self::future::Future;
 
+pub use crate::transcript::{AUTO_COMPACT_BUFFER, window_tokens};
 pub use blocks::{BLOCK_MS, Block, blocks};
-pub use context::{AUTO_COMPACT_BUFFER, window_tokens};
 pub use limits::LimitReading;
 pub use plan::Plan;
 
@@ -90,10 +90,10 @@ pub struct Trackers {
     ingest_changed: bool,
     /// Events that need no more than passing on.
     waiting: Vec<Event>,
-    /// What the user was told of.
-    arming: Arming,
     /// When numbering began; before, records are history.
     begun: Option<Timestamp>,
+    /// What the user was told of.
+    arming: Arming,
 }
 
 /// A response that came into, or went out of, the count, with its price.
@@ -178,11 +178,11 @@ impl Trackers {
         self.sessions.retract(file);
         self.quota.moved();
         self.context.retract(file);
-        self.quota.retract(file);
         self.future.retract(file);
         self.accounts.remove(&file);
         self.recent_rejections.retain(|(other, _)| *other != file);
         self.ingest_changed = true;
+        self.quota.retract(file);
     }
 
     /// The file was deleted: what it said stays.
@@ -245,10 +245,11 @@ impl Trackers {
             record.clone().without_time()
         });
         // What a line says of a context holds by its place in the file; its time is looked at when it is shown.
+        let (source, path) = ((self.ledger.tool(file), file), self.ledger.path(file));
         match record {
-            Record::Usage(usage) => self.context.usage_seen(file, self.ledger.path(file), usage),
-            Record::Context(fill) => self.context.fill(file, self.ledger.path(file), fill),
-            Record::Compaction(compaction) => self.context.compaction(file, self.ledger.path(file), compaction),
+            Record::Usage(usage) => self.context.usage_seen(source, path, usage),
+            Record::Context(fill) => self.context.fill(source, path, fill),
+            Record::Compaction(compaction) => self.context.compaction(source, path, compaction),
             _ => {}
         }
         match undated {
@@ -273,14 +274,11 @@ impl Trackers {
             }
             Record::RateLimit(report) => {
                 self.quota.add(file, report);
-                if report.rejected
-                    && let Some(session) = &report.session
-                {
-                    let outcome = RequestOutcome { at: report.at, refused_until: Some(limits::refused_until(report)) };
-                    self.sessions.outcome(file, session, outcome);
-                }
+                self.sessions.refused(file, report);
             }
             Record::ToolCost(account) => self.accounts.entry(file).or_default().take(account),
+            // Nothing is shown of it yet.
+            Record::Account(_) => {}
             Record::ApiError(error) => {
                 let seen = self.sessions.error(file, &error.session, error.at, error.kind);
                 if let (Some(error), Some(begun)) = (seen, self.begun)
@@ -337,6 +335,18 @@ impl Trackers {
         PricedChange { record, cost: self.prices.charge(&record.model, &record.usage), added }
     }
 
+    /// Responses since `since` are all known; those before it are still to be read. Limits whose window, or whose block,
+    /// may begin before it are marked incomplete.
+    pub fn reading_history(&mut self, since: Timestamp) {
+        self.quota.reading_history(since);
+    }
+
+    /// All responses are known. Of those that are too old to be held, `before` finds a tool's newest block: of its
+    /// responses before the given time.
+    pub fn history_read(&mut self, before: impl Fn(Tool, Timestamp) -> Option<Block>) {
+        self.quota.history_read(before);
+    }
+
     /// The running sessions, all of them, each time anything about them changed. They must be held.
     pub fn presence(&mut self, running: &[Presence]) {
         self.quota.moved();
@@ -348,12 +358,13 @@ impl Trackers {
         self.waiting.push(Event::HealthCheck(check));
     }
 
-    /// A part failed once more: it is reported again, if its health says so too.
+    /// A part failed once more: it is told of again, if its health says so too.
     pub fn failure(&mut self, failure: &HealthError) {
         self.arming.rearm(&AlertSubject::Part(failure.component.clone()));
     }
 
-    /// What in `state`, into which all events have been folded, is news for the user.
+    /// What in `state`, into which all events have been folded, is news for the user. Nothing is before
+    /// [`begin`](Self::begin).
     pub fn warnings(&mut self, state: &DashboardState, now: Timestamp) -> Vec<Event> {
         let alerts = alert::alerts(state, &AlertSettings::default(), now);
         self.arming.news(&alerts).into_iter().filter_map(alert::warning).collect()
@@ -367,18 +378,6 @@ impl Trackers {
     /// Takes over what the user was told of in an earlier run. To be called before [`begin`](Self::begin).
     pub fn set_arming(&mut self, arming: Arming) {
         self.arming = arming;
-    }
-
-    /// Responses since `since` are all known; those before it are still to be read. Limits whose window, or whose block,
-    /// may begin before it are marked incomplete.
-    pub fn reading_history(&mut self, since: Timestamp) {
-        self.quota.reading_history(since);
-    }
-
-    /// All responses are known. Of those that are too old to be held, `before` finds a tool's newest block: of its
-    /// responses before the given time.
-    pub fn history_read(&mut self, before: impl Fn(Tool, Timestamp) -> Option<Block>) {
-        self.quota.history_read(before);
     }
 
     /// Ends the reading of what decides the present: all of it is in the returned state, no event tells of it, and
@@ -405,7 +404,7 @@ impl Trackers {
         self.mature(now);
         let mut events = Vec::new();
         let first = self.begun.is_none();
-        let limit = self.quota.plan_limit(Tool::ClaudeCode);
+        let limit = self.quota.plan_limit(Tool::DEFAULT);
         self.sessions.flush(now, limit, &self.config.zone, &mut self.context, &mut events);
         self.quota.flush(now, &|id| self.sessions.directory(id), first, &mut events);
         self.cost.flush(now, &mut events);
@@ -524,10 +523,8 @@ impl Trackers {
             let change = self.priced(&record, true);
             self.sessions.change(change);
         }
-        for id in sessions {
-            self.sessions.recalled(id);
-            self.quota.forget_directory(id);
-        }
+        sessions.into_iter().for_each(|id| self.sessions.recalled(id));
+        self.quota.moved();
     }
 
     /// Responses read by a former process, that count: how many, and those without a price by model.
@@ -548,18 +545,12 @@ impl Trackers {
         self.quota.change(change);
     }
 
-    /// The directory in which a session began whose use is recalled, but which is not held itself.
-    pub fn recall_directory(&mut self, session: &SessionId, directory: String) {
-        self.quota.recall_directory(session, directory);
-    }
-
     /// Lets go of sessions that are over and of claims that are committed to a store, unless they are a held session's.
     pub fn release(&mut self, is_committed: impl Fn(FileId) -> bool, now: Timestamp) {
         let today = self.config.zone.day_start(self.config.zone.day(now));
         let horizon = today.min(now.plus_ms(-HELD_AFTER_END_MS));
-        for (session, directory) in self.sessions.forget_before(horizon, &is_committed, now) {
+        for session in self.sessions.forget_before(horizon, &is_committed, now) {
             self.context.forget(&session);
-            directory.into_iter().for_each(|directory| self.quota.recall_directory(&session, directory));
         }
         let sessions = &self.sessions;
         self.ledger.release(|file| !is_committed(file) || sessions.is_of_held(file));

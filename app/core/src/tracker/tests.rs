@@ -365,7 +365,14 @@ fn what_another_tool_uses_is_in_the_totals_but_in_no_window_of_claude() {
     };
     let fill = |used| {
         let (session, at, model) = ("c".into(), Some(start()), ModelId::new("gpt-5.5"));
-        Record::Context(ContextFill { session, at, model, used: Tokens(used), window: Tokens(258_400) })
+        Record::Context(ContextFill {
+            tool: Tool::Codex,
+            session,
+            at,
+            model,
+            used: Tokens(used),
+            window: Tokens(258_400),
+        })
     };
     for record in [Record::Usage(used), fill(39_000), report(&five_hour, 99.0), report(&weekly, 98.0), fill(129_200)] {
         desk.trackers.record(codex, &record, start());

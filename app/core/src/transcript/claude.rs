@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::json::{self, Count, Value, object};
-use super::{Format, call_id, tool_name};
+use super::{
+    Companion, ContextRule, Format, Home, HomeVariable, Identity, IsAlive, ParserMemory, PresenceFiles,
+    RetentionSetting, Shape, ToolSpec, Transcripts, UsualPlace, call_id, tool_name,
+};
 use crate::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
 use crate::record::{
     Activity, ActivityKind, AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, LimitKey, LimitName,
@@ -19,6 +22,30 @@ use crate::record::{
 };
 use crate::time::{SECOND_MS, Timestamp};
 use crate::units::{Money, TokenUsage, Tokens};
+
+/// What is known of Claude Code.
+pub(super) const SPEC: ToolSpec = ToolSpec {
+    title: "Claude Code",
+    home: Home {
+        variables: &[HomeVariable { name: "CLAUDE_CONFIG_DIR", is_list: true, below: "" }],
+        // Newer versions use the first.
+        usual: &[UsualPlace::Config("claude"), UsualPlace::Home(".claude")],
+    },
+    transcripts: &[Transcripts { pattern: "projects/**/*.jsonl", shape: Shape::Lines }],
+    companion: Some(Companion { of: meta_of, transcript: transcript_of }),
+    presence: Some(PresenceFiles { dir: "sessions", read: presence }),
+    identity: Identity::Message,
+    context: ContextRule::FromUsage { window: window_tokens, compacts_at: |window| window - AUTO_COMPACT_BUFFER },
+    retention: Some(RetentionSetting { file: "settings.json", key: "cleanupPeriodDays", default_days: 30 }),
+};
+
+/// The usual window.
+const SMALL_WINDOW: Tokens = Tokens(200_000);
+/// The window of the newest models, and of `[1m]` variants.
+const LARGE_WINDOW: Tokens = Tokens(1_000_000);
+/// The tool compacts this far below the window's end: 20,000 for the answer and 13,000 of margin (fits five observed
+/// compactions and the documented 967k of a 1M window).
+pub const AUTO_COMPACT_BUFFER: Tokens = Tokens(33_000);
 
 /// The model of lines the tool makes up itself, such as errors.
 const SYNTHETIC: &str = "<synthetic>";
@@ -174,6 +201,8 @@ pub struct State {
     newest: Option<Timestamp>,
 }
 
+impl ParserMemory for State {}
+
 impl Parser {
     pub(super) fn new(path: &str, state: State) -> Self {
         Self {
@@ -274,6 +303,14 @@ impl Format for Parser {
             }
             _ => {}
         }
+    }
+
+    /// `…/<session>/subagents/agent-<id>.meta.json`, of which only the kind of the agent is kept.
+    fn companion(&mut self, text: &[u8]) -> Option<Record> {
+        let agent = self.agent.clone()?;
+        let [agent_type] = json::document(text)?.fields(&["agentType"]);
+        let agent_type = agent_type.id().map(Cow::into_owned);
+        Some(Record::Agent(AgentMeta { session: self.session.clone(), agent, agent_type }))
     }
 }
 
@@ -397,6 +434,45 @@ impl Parser {
             }
         }
     }
+}
+
+/// Size of a model's context window; `seen` is the largest fill observed with it.
+pub fn window_tokens(model: &ModelId, seen: Tokens) -> Tokens {
+    if seen > SMALL_WINDOW || wide_by_name(model.as_str()) { LARGE_WINDOW } else { SMALL_WINDOW }
+}
+
+/// `[1m]` variants, Fable and Sonnet from 5 on, Opus from 4.7 on.
+fn wide_by_name(model: &str) -> bool {
+    if model.ends_with("[1m]") {
+        return true;
+    }
+    let Some((family, version)) = model.strip_prefix("claude-").and_then(|rest| rest.split_once('-')) else {
+        return false;
+    };
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let major_length = digits(version);
+    let Ok(major) = version[..major_length].parse::<u32>() else { return false };
+    // A longer run of digits after the dash is a date, not a minor version.
+    let minor = version[major_length..].strip_prefix('-').map_or(0, |rest| match digits(rest) {
+        length @ (1 | 2) => rest[..length].parse().unwrap_or(0),
+        _ => 0,
+    });
+    match family {
+        "fable" | "sonnet" => (major, minor) >= (5, 0),
+        "opus" => (major, minor) >= (4, 7),
+        _ => false,
+    }
+}
+
+/// The `.meta.json` beside a subagent's transcript.
+fn meta_of(transcript: &str) -> Option<String> {
+    agent_of(transcript)?;
+    Some(format!("{}.meta.json", transcript.strip_suffix(".jsonl")?))
+}
+
+/// The transcript that a `.meta.json` is beside.
+fn transcript_of(companion: &str) -> Option<String> {
+    Some(format!("{}.jsonl", companion.strip_suffix(".meta.json")?))
 }
 
 /// The session a path implies: the directory above `subagents`, else the file's stem.
@@ -536,20 +612,12 @@ fn error_kind(error: Value<'_>) -> ApiErrorKind {
     }
 }
 
-/// Reads `…/<session>/subagents/agent-<id>.meta.json`, of which only the kind of the agent is kept.
-pub fn agent_meta(path: &str, text: &[u8]) -> Option<AgentMeta> {
-    let [agent_type] = json::document(text)?.fields(&["agentType"]);
-    Some(AgentMeta {
-        session: SessionId::new(session_of(path)),
-        agent: AgentId::new(agent_of(path)?),
-        agent_type: agent_type.id().map(Cow::into_owned),
-    })
-}
-
-/// Reads `sessions/<pid>.json`; `is_alive` tells of a process id whether its process lives.
-pub fn presence(text: &[u8], is_alive: impl FnOnce(u32) -> bool) -> Option<Presence> {
+/// Reads `sessions/<pid>.json`; `is_alive` tells whether the process of this id lives and is not a later one than that
+/// which wrote this as its start.
+fn presence(text: &[u8], is_alive: IsAlive) -> Option<Presence> {
     const NAMES: [&str; 7] = ["pid", "sessionId", "status", "cwd", "version", "startedAt", "updatedAt"];
     let [pid, session, status, cwd, version, started, updated] = json::document(text)?.fields(&NAMES);
+    let started_at = epoch_ms(started);
     Some(Presence {
         session: SessionId::new(&*session.id()?),
         status: match status.text().as_deref() {
@@ -557,10 +625,10 @@ pub fn presence(text: &[u8], is_alive: impl FnOnce(u32) -> bool) -> Option<Prese
             Some("waiting") => PresenceStatus::Waiting,
             _ => PresenceStatus::Idle,
         },
-        alive: matches!(pid.count(), Count::Is(pid) if u32::try_from(pid).is_ok_and(is_alive)),
+        alive: matches!(pid.count(), Count::Is(pid) if u32::try_from(pid).is_ok_and(|pid| is_alive(pid, started_at))),
         cwd: cwd.id().map(Cow::into_owned),
         version: version.id().map(Cow::into_owned),
-        started_at: epoch_ms(started),
+        started_at,
         updated_at: epoch_ms(updated),
     })
 }
@@ -940,9 +1008,13 @@ mod tests {
         let path = "projects/p/s1/subagents/agent-a1.meta.json";
         let text = b"{\"agentType\":\"code-reviewer\",\"description\":\"private\"}\n";
         let expected = AgentMeta { session: "s1".into(), agent: "a1".into(), agent_type: Some("code-reviewer".into()) };
-        assert_eq!(agent_meta(path, text), Some(expected));
-        assert_eq!(agent_meta(path, b"{\"agentType\":"), None);
-        assert_eq!(agent_meta("projects/p/s1/subagents/notes.json", b"{}"), None);
+        let transcript = "projects/p/s1/subagents/agent-a1.jsonl";
+        assert_eq!(meta_of(transcript).as_deref(), Some(path));
+        assert_eq!(transcript_of(path).as_deref(), Some(transcript));
+        assert_eq!(meta_of("projects/p/s1/subagents/notes.jsonl"), None);
+        let mut reader = TranscriptReader::new(Tool::ClaudeCode, transcript);
+        assert_eq!(reader.read_companion(text), Some(Record::Agent(expected)));
+        assert_eq!(reader.read_companion(b"{\"agentType\":"), None);
     }
 
     #[test]
@@ -957,9 +1029,35 @@ mod tests {
             started_at: Some(Timestamp::from_unix_ms(1_789_398_970_793)),
             updated_at: Some(Timestamp::from_unix_ms(1_789_398_977_680)),
         };
-        assert_eq!(presence(text, |pid| pid == 4_033_805), Some(expected));
-        assert_eq!(presence(br#"{"sessionId":"s1","pid":-1}"#, |_| true).map(|found| found.alive), Some(false));
-        assert_eq!(presence(br#"{"pid":1}"#, |_| true), None);
-        assert_eq!(presence(b"", |_| true), None);
+        assert_eq!(
+            presence(text, |pid, started| pid == 4_033_805
+                && started.is_some_and(|at| at.unix_ms() == 1_789_398_970_793)),
+            Some(expected)
+        );
+        assert_eq!(presence(br#"{"sessionId":"s1","pid":-1}"#, |_, _| true).map(|found| found.alive), Some(false));
+        assert_eq!(presence(br#"{"pid":1}"#, |_, _| true), None);
+        assert_eq!(presence(b"", |_, _| true), None);
+    }
+
+    #[test]
+    fn the_window_follows_from_the_name_or_from_what_was_seen() {
+        for (model, wide) in [
+            ("claude-opus-4-5-20251101", false),
+            ("claude-opus-4-20250514", false),
+            ("claude-opus-4-7", true),
+            ("claude-opus-4-7-20260101", true),
+            ("claude-opus-5", true),
+            ("claude-sonnet-4-5", false),
+            ("claude-sonnet-4-5[1m]", true),
+            ("claude-sonnet-5-20260301", true),
+            ("claude-fable-5", true),
+            ("claude-haiku-9", false),
+            ("gpt-5", false),
+        ] {
+            assert_eq!(wide_by_name(model), wide, "{model}");
+        }
+        let model = ModelId::new("claude-sonnet-4-5");
+        assert_eq!(window_tokens(&model, Tokens(200_000)), SMALL_WINDOW);
+        assert_eq!(window_tokens(&model, Tokens(200_001)), LARGE_WINDOW);
     }
 }

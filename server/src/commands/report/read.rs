@@ -3,16 +3,16 @@
 //! The files are read by the same code that follows them for the page, so that the two cannot differ. Nothing is
 //! written.
 
-use crate::observation::{RecordSink, Root, SinkClosed, SourceMessage, Unreadable};
+use crate::observation::{RecordSink, Root, SinkClosed, SourceMessage, StoredFile};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dashboard_core::history::{Ingest, Sessions};
+use dashboard_core::history::{Ingest, Sessions, Unreadable};
 use dashboard_core::ledger::{Ledger, Scope};
 use dashboard_core::record::{Record, UsageRecord};
 
 use crate::source::transcripts::Transcripts;
-use crate::store::{self, StoredFile};
+use crate::store;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl Reading {
     /// What was read and what became of it, for a report on `roots`; `responses` are those in scope.
     pub fn ingest(&self, roots: &[Root], scope: Scope, responses: &[UsageRecord]) -> Ingest {
         Ingest {
-            unreadable: self.unreadable.iter().map(Into::into).collect(),
+            unreadable: self.unreadable.clone(),
             roots: roots.iter().map(|root| root.dir.display().to_string()).collect(),
             ..Ingest::of(&self.ledger, scope, responses.iter().map(|response| response.tool))
         }
@@ -38,8 +38,11 @@ impl Reading {
     fn take(&mut self, message: SourceMessage) {
         let Self { ledger, sessions, .. } = self;
         match message {
-            SourceMessage::Read { file, records, rejections, state } => {
+            SourceMessage::Read { file, records, rejections, state, replaces } => {
                 let id = ledger.file(file.tool, &file.key);
+                if replaces {
+                    ledger.retract(id, &mut |_| {});
+                }
                 for record in &records {
                     sessions.record(record);
                     match record {
@@ -85,24 +88,25 @@ impl RecordSink for Gathered {
 /// depend on which processor reads what, nor on how much of it the store knows.
 pub fn read_all(roots: &[Root], data_dir: Option<&Path>) -> Reading {
     let gathered = Gathered::default();
-    let mut transcripts = Transcripts::new(roots.to_vec(), Box::new(gathered.clone()));
+    let mut transcripts = Transcripts::new(roots, Box::new(gathered.clone()));
     if let Some(database) = data_dir.map(store::database).filter(|database| database.is_file()) {
         let take = |StoredFile { found, state, archived, records, rejections }| {
             let file = Arc::new(found);
             transcripts.resume(Arc::clone(&file), state.clone(), archived);
             let mut reading = gathered.reading();
-            reading.take(SourceMessage::Read { file: Arc::clone(&file), records, rejections, state: Box::new(state) });
+            let (read, state) = (Arc::clone(&file), Box::new(state));
+            reading.take(SourceMessage::Read { file: read, records, rejections, state, replaces: false });
             if archived {
                 reading.take(SourceMessage::Archive { file });
             }
             Ok(())
         };
-        if let Err(error) = store::Reader::open(&database).and_then(|reader| reader.load(roots, take)) {
+        if let Err(error) = store::HistoryReader::open(&database, roots).and_then(|reader| reader.load(take)) {
             tracing::warn!(%error, database = %database.display(), "history is left out");
         }
     }
     // Nobody refuses to take it.
-    let _ = transcripts.look_at_everything();
+    let _ = transcripts.rescan();
     let unreadable = transcripts.unreadable().iter();
     let unreadable =
         unreadable.map(|(path, error)| Unreadable { path: path.display().to_string(), error: error.clone() });

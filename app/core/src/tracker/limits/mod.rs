@@ -33,11 +33,9 @@ use readings::Readings;
 use usage::{Slot, ToolUsage, UsageChange, WindowUse};
 
 /// Whose plan `--plan` names, and whose five-hour and weekly limits are estimated before anything is said of them.
-const PLAN_TOOL: Tool = Tool::ClaudeCode;
+const PLAN_TOOL: Tool = Tool::DEFAULT;
 /// Responses are held this long: a week, and the longest silence that still belongs to a block before it.
 const KEPT_MS: i64 = 7 * DAY_MS + BLOCK_MS;
-/// Most directories remembered of sessions that are held no more.
-const MAX_DIRECTORIES: usize = 4_096;
 
 /// See the [module's description](self).
 #[derive(Debug)]
@@ -45,8 +43,6 @@ pub(super) struct QuotaTracker {
     config: QuotaConfig,
     usage: BTreeMap<Tool, ToolUsage>,
     limits: BTreeMap<LimitKey, LimitTracker>,
-    /// Directories of sessions whose use counts, but which are held no more: as they were known when these were let go.
-    directories: BTreeMap<SessionId, String>,
     /// Whether a session may have got another directory since the last flush.
     moved: bool,
 }
@@ -80,7 +76,6 @@ impl QuotaTracker {
             config: QuotaConfig { plan, provenance_of_readings, custom_limit: None },
             usage: BTreeMap::from([(PLAN_TOOL, ToolUsage::default())]),
             limits: limits.into_iter().map(|key| (key.clone(), LimitTracker::new(key))).collect(),
-            directories: BTreeMap::new(),
             moved: false,
         }
     }
@@ -164,22 +159,6 @@ impl QuotaTracker {
         self.moved = true;
     }
 
-    /// Remembers where a session began that is held no more.
-    pub(super) fn recall_directory(&mut self, session: &SessionId, directory: String) {
-        if self.directories.len() >= MAX_DIRECTORIES {
-            let used = |id: &SessionId| self.usage.values().any(|usage| usage.is_used_by(id));
-            self.directories.retain(|id, _| used(id));
-        }
-        if self.directories.len() < MAX_DIRECTORIES {
-            self.directories.insert(session.clone(), directory);
-        }
-    }
-
-    /// The session is held again: it says itself where it began.
-    pub(super) fn forget_directory(&mut self, session: &SessionId) {
-        self.moved |= self.directories.remove(session).is_some();
-    }
-
     /// Tells of the limits whose figures changed. `directory` knows where a session began; `first` asks for all.
     pub(super) fn flush<'a>(
         &mut self,
@@ -188,9 +167,6 @@ impl QuotaTracker {
         first: bool,
         events: &mut Vec<Event>,
     ) {
-        let remembered = &self.directories;
-        let directory =
-            &|id: &SessionId| -> Option<&str> { directory(id).or_else(|| remembered.get(id).map(String::as_str)) };
         let all = first || std::mem::take(&mut self.moved);
         let mut changed: BTreeMap<Tool, bool> = BTreeMap::new();
         for (&tool, usage) in &mut self.usage {
@@ -203,11 +179,6 @@ impl QuotaTracker {
             limit.flush(now, used || all, &self.config, usage, directory, events);
         }
     }
-}
-
-/// Until when a refusal is believed: the reset, or a while after it where none is named.
-pub(super) fn refused_until(report: &RateLimitReport) -> Timestamp {
-    report.resets_at.unwrap_or_else(|| report.at.plus_ms(readings::VALID_WITHOUT_RESET_MS))
 }
 
 /// Whether a limit is shown before its vendor said anything of it.

@@ -226,11 +226,6 @@ impl ToolUsage {
         self.newest(Slot::of(at).., |model| scope.covers(model)).is_some_and(|newest| newest > at)
     }
 
-    /// Whether the session used tokens in the time held.
-    pub(super) fn is_used_by(&self, session: &SessionId) -> bool {
-        self.slots.values().flatten().any(|cell| cell.who.session == *session)
-    }
-
     /// The time of the newest response.
     pub(super) fn newest_response(&self) -> Option<Timestamp> {
         self.newest(.., |_| true)

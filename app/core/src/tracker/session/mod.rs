@@ -19,13 +19,14 @@ use rustc_hash::FxHashMap;
 use self::tracked::Tracked;
 use super::PricedChange;
 use super::context::ContextTracker;
+use super::outcome::RequestOutcome;
 use crate::event::{Event, SessionComplete, SessionPhase, SessionRemove, SessionStart};
 use crate::ids::SessionId;
 use crate::ledger::FileId;
-use crate::record::{AgentMeta, ApiErrorKind, Presence, RequestOutcome, SessionMeta, UsageRecord};
+use crate::record::{AgentMeta, ApiErrorKind, Presence, RateLimitReport, SessionMeta, UsageRecord};
 use crate::session::SessionFacts;
 use crate::state::MINUTES_KEPT;
-use crate::time::{MINUTE_MS, Minute, Timestamp, ZoneOffsets};
+use crate::time::{DAY_MS, MINUTE_MS, Minute, Timestamp, ZoneOffsets};
 use crate::units::Tokens;
 
 /// See the [module's description](self).
@@ -34,6 +35,8 @@ pub(super) struct SessionMonitor {
     sessions: BTreeMap<SessionId, Tracked>,
     /// The sessions each file says something of.
     of_file: FxHashMap<FileId, BTreeSet<SessionId>>,
+    /// When sessions of the last eight days that were forgotten had their last line, and their directory.
+    directories: BTreeMap<SessionId, (Timestamp, String)>,
     changed: BTreeSet<SessionId>,
     /// Reported sessions that have not ended: time alone may change them.
     active: BTreeSet<SessionId>,
@@ -96,7 +99,7 @@ impl SessionMonitor {
             session.agent_changed(agent);
         }
         if let Some(at) = record.at {
-            session.outcome(file, RequestOutcome { at, refused_until: None });
+            session.outcome(file, RequestOutcome::success(at));
         }
     }
 
@@ -125,9 +128,13 @@ impl SessionMonitor {
         session.agent_changed(&meta.agent);
     }
 
-    /// A request of the session was refused, or succeeded.
-    pub(super) fn outcome(&mut self, file: FileId, id: &SessionId, outcome: RequestOutcome) {
-        self.contribution(file, id).outcome(file, outcome);
+    /// A vendor's statement on a limit, which may have refused a request of a session.
+    pub(super) fn refused(&mut self, file: FileId, report: &RateLimitReport) {
+        if let Some(id) = &report.session {
+            let session = self.contribution(file, id);
+            session.update(file, |_| {});
+            RequestOutcome::refusal(report).into_iter().for_each(|outcome| session.outcome(file, outcome));
+        }
     }
 
     /// A request failed. The error, if it is newer than all errors of the session that were reported before: one that
@@ -198,13 +205,13 @@ impl SessionMonitor {
     }
 
     /// Lets go of sessions that are over, are reported no more, were silent since `horizon`, and are known from committed
-    /// files alone. Which these were, with the directories they began in.
+    /// files alone. Which these were.
     pub(super) fn forget_before(
         &mut self,
         horizon: Timestamp,
         is_committed: impl Fn(FileId) -> bool,
         now: Timestamp,
-    ) -> BTreeMap<SessionId, Option<String>> {
+    ) -> BTreeSet<SessionId> {
         let is_over = |id: &SessionId, session: &Tracked| {
             !self.active.contains(id)
                 && !self.changed.contains(id)
@@ -215,21 +222,22 @@ impl SessionMonitor {
         };
         let over: BTreeSet<SessionId> =
             self.sessions.iter().filter(|(id, session)| is_over(id, session)).map(|(id, _)| id.clone()).collect();
-        let mut forgotten = BTreeMap::new();
-        for id in over {
-            let Some(session) = self.sessions.remove(&id) else { continue };
-            for file in session.files() {
+        let week_ago = now.plus_ms(-8 * DAY_MS);
+        self.directories.retain(|_, (last, _)| *last >= week_ago);
+        for id in &over {
+            let directory =
+                self.sessions.get(id).and_then(|it| Some((it.last_activity(), it.facts().cwd()?.to_owned())));
+            self.directories.extend(directory.filter(|(last, _)| *last >= week_ago).map(|it| (id.clone(), it)));
+            for file in self.sessions.remove(id).iter().flat_map(Tracked::files) {
                 if let Some(sessions) = self.of_file.get_mut(&file) {
-                    sessions.remove(&id);
+                    sessions.remove(id);
                     if sessions.is_empty() {
                         self.of_file.remove(&file);
                     }
                 }
             }
-            let directory = session.facts().cwd().map(ToOwned::to_owned);
-            forgotten.insert(id, directory);
         }
-        forgotten
+        over
     }
 
     /// What was read of a session that was forgotten makes no events of its own.
@@ -239,9 +247,12 @@ impl SessionMonitor {
         }
     }
 
-    /// The directory a session began in, if it is held and its directory known.
+    /// The directory of a session, if known; of one that was forgotten, too, for as long as a weekly limit counts it.
     pub(super) fn directory(&self, id: &SessionId) -> Option<&str> {
-        self.sessions.get(id)?.facts().cwd()
+        match self.sessions.get(id) {
+            Some(session) => session.facts().cwd(),
+            None => self.directories.get(id).map(|(_, directory)| directory.as_str()),
+        }
     }
 
     /// Reports what changed, session by session, context included.

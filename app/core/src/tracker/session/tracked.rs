@@ -8,11 +8,12 @@ use crate::format;
 use crate::ids::{AgentId, SessionId};
 use crate::ledger::FileId;
 use crate::order;
-use crate::record::{ApiErrorKind, Presence, PresenceStatus, RequestOutcome, Tool};
+use crate::record::{ApiErrorKind, Presence, PresenceStatus, Tool};
 use crate::session::SessionFacts;
 use crate::state::{AGENT_ACTIVE_MS, AGENTS_REPORTED, RATE_MINUTES, rate_per_min};
 use crate::time::{MINUTE_MS, Minute, SECOND_MS, Timestamp};
 use crate::tracker::PricedChange;
+use crate::tracker::outcome::RequestOutcome;
 use crate::units::{Cost, TokenUsage, Tokens};
 
 /// A session without a process file works while its last line is younger than this.
@@ -95,7 +96,7 @@ impl Tracked {
 
     pub(super) fn outcome(&mut self, file: FileId, outcome: RequestOutcome) {
         let known = &mut self.contributions.entry(file).or_default().outcome;
-        *known = (*known).max(Some(outcome));
+        *known = RequestOutcome::newest(known.take(), outcome);
     }
 
     pub(super) fn error(&mut self, file: FileId, at: Option<Timestamp>, kind: ApiErrorKind) {
@@ -224,8 +225,8 @@ impl Tracked {
             return SessionPhase::Ended;
         }
         // The newest request alone decides: one that succeeds after a refusal ends the block.
-        let newest = self.contributions.values().filter_map(|contribution| contribution.outcome).max();
-        if newest.and_then(|outcome| outcome.refused_until).is_some_and(|until| now < until) {
+        let outcomes = self.contributions.values().filter_map(|contribution| contribution.outcome.clone());
+        if outcomes.fold(None, RequestOutcome::newest).is_some_and(|outcome| outcome.blocks(now)) {
             return SessionPhase::Blocked;
         }
         match &self.presence {
@@ -298,7 +299,7 @@ impl Tracked {
             id: id.clone(),
             current: self.usage.total(),
             // A plan is one tool's, and so is its limit.
-            total: limit.filter(|_| self.tool() == Tool::ClaudeCode),
+            total: limit.filter(|_| self.tool() == Tool::DEFAULT),
             rate: rate_per_min(&recent, now.minute()),
             usage: self.usage,
             cost: self.cost,
