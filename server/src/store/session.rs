@@ -37,15 +37,15 @@ impl HistoryReader {
             is_known = true;
             let tool: Tool = code(row.get_ref(1)?.as_str().unwrap_or_default())?;
             let path = row.get_ref(2)?.as_str().unwrap_or_default();
-            let id: i64 = row.get(0)?;
-            let file = OneFile { connection: &self.connection, id, tool, name: path, names: &names };
+            let file_id: i64 = row.get(0)?;
+            let file = OneFile { connection: &self.connection, id: file_id, tool, name: path, names: &names };
             let mut records = Vec::new();
             // Rows that are not understood have been reported at the start.
             let mut unreadable = UnreadableRows::default();
             file.compactions_and_claims(i64::MAX, &mut records, &mut unreadable)?;
             file.limit_reports(&mut records, &mut unreadable)?;
             let claimant = ledger.file(tool, path);
-            if let Some(lineage) = FileFacts::read(&transaction, id)?.and_then(|facts| facts.lineage) {
+            if let Some(lineage) = FileFacts::read(&transaction, file_id)?.and_then(|facts| facts.lineage) {
                 ledger.lineage(claimant, &lineage, &mut |_| {});
             }
             for record in &records {
