@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ModelId, SessionId};
-use crate::ledger::{Ledger, Scope};
+use crate::ledger::{Ledger, Scope, Standing};
 use crate::record::{FileCounts, Rejection, Tool, UsageRecord};
 pub use crate::session::{SessionFacts, Sessions};
 use crate::time::Timestamp;
@@ -24,6 +24,13 @@ pub struct Response<'a> {
     pub at: Option<Timestamp>,
     /// The tokens.
     pub usage: TokenUsage,
+}
+
+impl<'a> From<Standing<'a>> for Response<'a> {
+    fn from(standing: Standing<'a>) -> Self {
+        let Standing { tool, session, agent: _, model, at, usage } = standing;
+        Self { tool, session, model, at, usage }
+    }
 }
 
 impl<'a> From<&'a UsageRecord> for Response<'a> {

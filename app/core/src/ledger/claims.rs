@@ -337,6 +337,13 @@ impl Claims {
         self.sources[claim.source as usize].file
     }
 
+    /// Session, subagent and model.
+    pub(super) fn names(&self, claim: &Claim) -> (&SessionId, Option<&AgentId>, &ModelId) {
+        let source = &self.sources[claim.source as usize];
+        let agent = source.agent.checked_sub(1).map(|agent| self.agents.text(agent));
+        (self.sessions.text(source.session), agent, self.models.text(source.model))
+    }
+
     pub(super) fn is_sidechain(&self, claim: &Claim) -> bool {
         self.sources[claim.source as usize].sidechain
     }

@@ -22,8 +22,10 @@ pub mod rules;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::ids::{MessageId, SessionId};
+use crate::ids::{AgentId, MessageId, ModelId, SessionId};
 use crate::record::{FileCounts, Lineage, Rejection, Tool, UsageRecord};
+use crate::time::Timestamp;
+use crate::units::TokenUsage;
 
 use self::claims::{Claim, ClaimIndex, Claims};
 use self::rules::Candidate;
@@ -53,6 +55,23 @@ pub enum Change<'a> {
     Added(&'a UsageRecord),
     /// This record no longer does.
     Removed(&'a UsageRecord),
+}
+
+/// A response, as the claim that stands for it has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing<'a> {
+    /// Whose it is.
+    pub tool: Tool,
+    /// The session it belongs to.
+    pub session: &'a SessionId,
+    /// The subagent that asked, if one did and is known by name.
+    pub agent: Option<&'a AgentId>,
+    /// The model that answered.
+    pub model: &'a ModelId,
+    /// When; `None` if the line has no readable time.
+    pub at: Option<Timestamp>,
+    /// The tokens.
+    pub usage: TokenUsage,
 }
 
 #[derive(Debug)]
@@ -162,7 +181,7 @@ impl Ledger {
             self.insert(file, claim);
             on_change(Change::Added(record));
         } else {
-            let before = self.standing(&list);
+            let before = self.standing_on(&list);
             let same = list.iter().copied().find(|&other| {
                 let other = self.claims.get(other);
                 self.claims.file(other) == file && self.is_same_response(other, &claim)
@@ -202,7 +221,7 @@ impl Ledger {
                 }
                 Some(message) => {
                     self.claims.list(message, &mut list);
-                    let before = self.standing(&list);
+                    let before = self.standing_on(&list);
                     self.claims.remove(number);
                     self.report(&before, message, &mut list, on_change);
                 }
@@ -246,11 +265,24 @@ impl Ledger {
 
     /// The records that stand for responses, of the claims held, in no particular order.
     pub fn responses(&self, scope: Scope) -> impl Iterator<Item = UsageRecord> {
+        self.standing_claims(scope).map(|claim| self.record(&claim))
+    }
+
+    /// The same, without copies: what a sum is made of.
+    pub fn standing(&self, scope: Scope) -> impl Iterator<Item = Standing<'_>> {
+        self.standing_claims(scope).map(|claim| {
+            let (session, agent, model) = self.claims.names(&claim);
+            let (tool, usage) = (self.at(self.claims.file(&claim)).tool, self.claims.usage(&claim));
+            Standing { tool, session, agent, model, at: claim.at(), usage }
+        })
+    }
+
+    fn standing_claims(&self, scope: Scope) -> impl Iterator<Item = Claim> {
         let mut list = Vec::new();
         self.claims.heads().flat_map(move |first| {
             let claim = self.claims.get(first);
             if claim.next() == claims::NONE {
-                let only = self.at(self.claims.file(claim)).counts_in(scope).then(|| self.record(claim));
+                let only = self.at(self.claims.file(claim)).counts_in(scope).then_some(*claim);
                 return only.into_iter().chain(Vec::new());
             }
             list.clear();
@@ -260,9 +292,7 @@ impl Ledger {
                 next = self.claims.get(next).next();
             }
             list.retain(|&number| self.at(self.file_of(number)).counts_in(scope));
-            let standing = self.winners(&list, scope);
-            let records: Vec<UsageRecord> = standing.iter().map(|claim| self.record(claim)).collect();
-            None.into_iter().chain(records)
+            None.into_iter().chain(self.winners(&list, scope))
         })
     }
 
@@ -447,7 +477,7 @@ impl Ledger {
     }
 
     /// The claims on one message that stand for its responses.
-    fn standing(&self, list: &[ClaimIndex]) -> Vec<Claim> {
+    fn standing_on(&self, list: &[ClaimIndex]) -> Vec<Claim> {
         if let [only] = list { vec![*self.claims.get(*only)] } else { self.winners(list, Scope::All) }
     }
 
@@ -484,7 +514,7 @@ impl Ledger {
     }
 
     fn standing_or_none(&self, list: &[ClaimIndex]) -> Vec<Claim> {
-        if list.is_empty() { Vec::new() } else { self.standing(list) }
+        if list.is_empty() { Vec::new() } else { self.standing_on(list) }
     }
 
     fn report_difference(&self, before: &[Claim], mut after: Vec<Claim>, on_change: &mut impl FnMut(Change<'_>)) {

@@ -234,8 +234,7 @@ pub fn report(question: Question<'_>, roots: &[Root], data_dir: Option<&Path>) -
     let Question { kind, scope, prices, zone, now, filter } = question;
     // Never taken apart: the process ends with the report, and whoever waits for it would wait for that, too.
     let reading = ManuallyDrop::new(read_all(roots, data_dir));
-    let responses: Vec<_> = reading.ledger.responses(scope).collect();
-    let ingest = reading.ingest(roots, scope, &responses);
+    let ingest = reading.ingest(roots, scope);
     for unreadable in &ingest.unreadable {
         eprintln!("cannot read {}: {}", unreadable.path, unreadable.error);
     }
@@ -249,5 +248,9 @@ pub fn report(question: Question<'_>, roots: &[Root], data_dir: Option<&Path>) -
         filter,
         retention: &retention,
     };
-    Report::new(kind, basis, responses.iter().map(|record| UsageRow::of(&Response::from(record), prices)))
+    Report::new(
+        kind,
+        basis,
+        reading.ledger.standing(scope).map(|response| UsageRow::of(&Response::from(response), prices)),
+    )
 }

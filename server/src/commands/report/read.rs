@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashboard_core::history::{Ingest, Sessions, Unreadable};
 use dashboard_core::ledger::{Ledger, Scope};
-use dashboard_core::record::{Record, UsageRecord};
+use dashboard_core::record::Record;
 
 use crate::source::transcripts::Transcripts;
 use crate::store;
@@ -26,12 +26,12 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// What was read and what became of it, for a report on `roots`; `responses` are those in scope.
-    pub fn ingest(&self, roots: &[Root], scope: Scope, responses: &[UsageRecord]) -> Ingest {
+    /// What was read and what became of it, for a report on `roots`.
+    pub fn ingest(&self, roots: &[Root], scope: Scope) -> Ingest {
         Ingest {
             unreadable: self.unreadable.clone(),
             roots: roots.iter().map(|root| root.dir.display().to_string()).collect(),
-            ..Ingest::of(&self.ledger, scope, responses.iter().map(|response| response.tool))
+            ..Ingest::of(&self.ledger, scope, self.ledger.standing(scope).map(|response| response.tool))
         }
     }
 
