@@ -55,7 +55,7 @@ fn says_where_it_is_and_ends_well_when_told_to() {
 #[cfg(target_os = "linux")]
 fn it_takes_as_many_descriptors_as_it_may_have() {
     let program = env!("CARGO_BIN_EXE_dashboard");
-    let script = format!("ulimit -Hn 600; ulimit -Sn 300; exec {program} start --simulation --no-browser --port 0");
+    let script = format!("ulimit -Sn 300; ulimit -Hn 600; exec {program} start --simulation --no-browser --port 0");
     let mut shell = Command::new("sh");
     let mut child = shell.args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
