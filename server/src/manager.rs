@@ -269,9 +269,13 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::source::roots::{self, ConfiguredRoots, Environment};
 
     async fn simulation() -> DashboardManager {
-        let source = Source::Simulation { scenario: Scenario::CalmDay, seed: 1, speed: 1.0 };
+        start(Source::Simulation { scenario: Scenario::CalmDay, seed: 1, speed: 1.0 }).await
+    }
+
+    async fn start(source: Source) -> DashboardManager {
         let access = Access::new("127.0.0.1", None).unwrap();
         let settings = Settings { access, zone: ChosenZone::utc(), prices: Prices::embedded(), source };
         DashboardManager::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), settings).unwrap()
@@ -297,6 +301,27 @@ mod tests {
         assert!(health.contains(&ended.to_string()) && !health.contains("not for health"), "{health}");
         let result = manager.run_until(std::future::pending()).await;
         assert_eq!(result, Err(ended));
+    }
+
+    #[tokio::test]
+    async fn what_was_read_is_written_though_a_part_ended() {
+        let home = tempfile::tempdir().unwrap();
+        let (config, dir) = (home.path().join("claude"), home.path().join("data"));
+        std::fs::create_dir_all(config.join("projects/p")).unwrap();
+        let line = r#"{"type":"assistant","timestamp":"2026-01-05T10:00:00.000Z","sessionId":"s","uuid":"u","requestId":"r","message":{"id":"m","model":"claude-sonnet-4-5","usage":{"input_tokens":1,"output_tokens":2}}}"#;
+        std::fs::write(config.join("projects/p/s.jsonl"), format!("{line}\n")).unwrap();
+        let roots = roots::find(&ConfiguredRoots::new(&[config], None), &Environment::default());
+        let history = Some(History { dir: dir.clone(), retention_days: None });
+        let mut manager = start(Source::Live { roots: roots.clone(), plan: None, history }).await;
+        while !manager.status().health.components.get("transcripts").is_some_and(|part| part.message.contains("1 file"))
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        // Before the batch is due.
+        manager.supervisor.spawn(Part::Engine, std::future::ready(Ok(())));
+        let ended = manager.run_until(std::future::pending()).await.unwrap_err();
+        assert_eq!(ended.reason, "it returned");
+        assert!(crate::store::holds(&dir, &roots));
     }
 
     #[tokio::test]
