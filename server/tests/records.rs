@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
+use dashboard_core::ids::MessageId;
 use serde_json::{Value, json};
 use server::manager::{History, Source};
 use server::source::roots::{self, ConfiguredRoots, Environment};
@@ -54,7 +55,7 @@ async fn get(address: &str, path: &str) -> (StatusCode, Value) {
 
 /// The records of session s1, once there are this many.
 async fn records(address: &str, count: u64) -> Value {
-    soon("the records", async {
+    soon(&format!("{count} records"), async {
         loop {
             let (status, body) = get(address, "/api/v1/sessions/s1/records?limit=10000").await;
             if status == StatusCode::OK && body["total"].as_u64().unwrap() >= count {
@@ -112,7 +113,7 @@ async fn a_sessions_records_come_in_order_of_time_and_without_a_word() {
     let response = |second: u64, id: &str, agent: Option<&str>| {
         record(
             second,
-            json!({"type": "response", "message": id, "agent": agent, "sidechain": agent.is_some(),
+            json!({"type": "response", "message": MessageId::of(id), "agent": agent, "sidechain": agent.is_some(),
                    "model": "claude-opus-4-5-20251101", "input": 3, "output": 10, "cache_creation": 0,
                    "cache_creation_1h": 0, "cache_read": 100}),
         )

@@ -165,8 +165,8 @@ impl Trackers {
     }
 
     /// What the tool's vendor last said of each of its limits.
-    pub fn rate_limits(&self, tool: Tool, now: Timestamp) -> impl Iterator<Item = LimitReading<'_>> {
-        self.quota.readings(tool, now)
+    pub fn rate_limits(&self, tool: Tool) -> impl Iterator<Item = LimitReading<'_>> {
+        self.quota.readings(tool)
     }
 
     /// The file was truncated or rewritten: what it said is withdrawn. All of it must be held.
@@ -176,6 +176,7 @@ impl Trackers {
         self.ledger.retract(file, &mut |change| changes.push(owned(change)));
         self.take_changes(&changes, now);
         self.sessions.retract(file);
+        self.quota.moved();
         self.context.retract(file);
         self.future.retract(file);
         self.accounts.remove(&file);
@@ -263,7 +264,10 @@ impl Trackers {
     fn contribute_known(&mut self, file: FileId, record: &Record) {
         match record {
             Record::Usage(usage) => self.sessions.usage_seen(file, usage),
-            Record::Session(meta) => self.sessions.meta(file, meta),
+            Record::Session(meta) => {
+                self.sessions.meta(file, meta);
+                self.quota.moved();
+            }
             Record::Agent(agent) => self.sessions.agent(file, agent),
             Record::Context(ContextFill { session, .. }) | Record::Compaction(Compaction { session, .. }) => {
                 self.sessions.mentioned(file, session);
@@ -345,6 +349,7 @@ impl Trackers {
 
     /// The running sessions, all of them, each time anything about them changed. They must be held.
     pub fn presence(&mut self, running: &[Presence]) {
+        self.quota.moved();
         self.sessions.presence(running);
     }
 
@@ -519,6 +524,7 @@ impl Trackers {
             self.sessions.change(change);
         }
         sessions.into_iter().for_each(|id| self.sessions.recalled(id));
+        self.quota.moved();
     }
 
     /// Responses read by a former process, that count: how many, and those without a price by model.

@@ -9,6 +9,7 @@ use crate::ids::{AgentId, MessageId, SessionId};
 use crate::level::Level;
 use crate::record::{
     Compaction, CompactionTrigger, ContextFill, LimitKey, Place, PresenceStatus, RateLimitReport, ResponseId, Tool,
+    WindowMinutes,
 };
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::units::{TokenUsage, Tokens};
@@ -282,7 +283,7 @@ fn a_session_is_blocked_while_its_newest_request_was_refused() {
         ([refusal(), answer(11)], SessionPhase::Working),
     ] {
         let mut desk = Desk::begin(trackers(None), start());
-        records.iter().for_each(|record| desk.trackers.record(desk.file, record, start()));
+        records.iter().for_each(|record| desk.trackers.record(desk.file, record, at(20)));
         desk.flush(at(20));
         assert_eq!(desk.session("s").phase, phase);
         assert_eq!(desk.state.five_hour().unwrap().now.blocked, phase == SessionPhase::Blocked);
@@ -383,9 +384,9 @@ fn what_another_tool_uses_is_in_the_totals_but_in_no_window_of_claude() {
     assert_eq!(quota.used_by.iter().map(|share| share.own_percent).collect::<Vec<_>>(), [100.0]);
     let week = desk.state.seven_day().unwrap().now.clone();
     assert_eq!((week.used, week.percent), (Tokens(1_900), None));
-    let said: Vec<_> = desk.trackers.rate_limits(Tool::Codex, start()).map(|reading| reading.percent).collect();
+    let said: Vec<_> = desk.trackers.rate_limits(Tool::Codex).map(|reading| reading.percent).collect();
     assert_eq!(said, [Some(99.0), Some(98.0)]);
-    assert_eq!(desk.trackers.rate_limits(Tool::ClaudeCode, start()).count(), 0);
+    assert_eq!(desk.trackers.rate_limits(Tool::ClaudeCode).count(), 0);
     let limit = desk.state.limits[&five_hour].now.clone();
     assert_eq!((limit.percent, limit.status, limit.used), (Some(99.0), Level::Critical, Tokens(10_000)));
     assert_eq!((limit.provenance, limit.used_by[0].project.as_str()), (Provenance::Official, "c"));
@@ -543,6 +544,16 @@ mod retraction {
         let session = format!("s{}", number % 3);
         let at = start().plus_ms(i64::from(number / 2) * 40 * SECOND_MS - 20 * HOUR_MS * i64::from(number % 5 / 4));
         let id = SessionId::new(session.as_str());
+        if number % 29 == 7 {
+            return Record::RateLimit(RateLimitReport {
+                limit: LimitKey::five_hour(Tool::ClaudeCode),
+                at,
+                used_percent: number.is_multiple_of(2).then(|| f64::from(number % 100)),
+                resets_at: Some(start().plus_ms(HOUR_MS)),
+                rejected: !number.is_multiple_of(2),
+                session: Some(id),
+            });
+        }
         match number / 3 % 9 {
             0..5 => {
                 let agent = (number % 4 == 1).then(|| AgentId::new(format!("a{}", number % 2)));
@@ -727,6 +738,17 @@ mod retraction {
             for id in found.sessions.keys().filter(|id| !expected.sessions.contains_key(id)) {
                 prop_assert!(fresh.facts_of(id).is_some(), "{} is shown and nothing is known of it", id);
             }
+            let limits = |state: &DashboardState| -> Vec<_> {
+                let figures = |limit: &crate::state::LimitState| {
+                    let now = &limit.now;
+                    // Of sessions held no more, the directory is the one known when they were let go.
+                    let used_by = now.used_by.clone().into_iter().filter(|_| now.key.window == WindowMinutes::FIVE_HOURS);
+                    let used = (now.used, used_by.collect::<Vec<_>>(), now.models.clone());
+                    (now.key.clone(), used, now.percent, now.reset_time, now.provenance, now.blocked, now.complete)
+                };
+                state.limits.values().map(figures).collect()
+            };
+            prop_assert_eq!(limits(found), limits(&expected));
             prop_assert_eq!(&found.days, &expected.days);
             prop_assert_eq!((found.ingest.responses, found.ingest.unpriced), (expected.ingest.responses, expected.ingest.unpriced));
             // From then on, the same happens.

@@ -6,11 +6,11 @@ use super::readings::Readings;
 use super::usage::{Slot, ToolUsage};
 use crate::event::{Provenance, QuotaPoint, QuotaUpdate};
 use crate::state::{MAX_QUOTA_POINTS, push_quota_point};
-use crate::time::{Minute, Timestamp};
+use crate::time::Minute;
 use crate::units::Tokens;
 
 /// The points of `update`'s window; none if no window is open.
-pub(super) fn curve(update: &QuotaUpdate, now: Timestamp, usage: &ToolUsage, readings: &Readings) -> Vec<QuotaPoint> {
+pub(super) fn curve(update: &QuotaUpdate, usage: &ToolUsage, readings: &Readings) -> Vec<QuotaPoint> {
     let Some(start) = update.starts_at else { return Vec::new() };
     let mut minutes: BTreeMap<Minute, QuotaPoint> = BTreeMap::new();
     let mut used = Tokens::ZERO;
@@ -24,7 +24,7 @@ pub(super) fn curve(update: &QuotaUpdate, now: Timestamp, usage: &ToolUsage, rea
             point.percent = update.limit.and_then(|limit| point.used.percent_of(limit));
         }
     } else {
-        let shares: BTreeMap<Minute, f64> = readings.shares(start, now, update.reset_time).collect();
+        let shares: BTreeMap<Minute, f64> = readings.shares(start, update.reset_time).collect();
         for &minute in shares.keys() {
             let used = minutes.range(..=minute).next_back().map_or(Tokens::ZERO, |(_, point)| point.used);
             minutes.entry(minute).or_insert(QuotaPoint { minute, used, percent: None });

@@ -36,8 +36,6 @@ use usage::{Slot, ToolUsage, UsageChange, WindowUse};
 const PLAN_TOOL: Tool = Tool::DEFAULT;
 /// Responses are held this long: a week, and the longest silence that still belongs to a block before it.
 const KEPT_MS: i64 = 7 * DAY_MS + BLOCK_MS;
-/// What is dated further ahead than this is not known yet.
-const FUTURE_MS: i64 = 5 * MINUTE_MS;
 
 /// See the [module's description](self).
 #[derive(Debug)]
@@ -45,6 +43,8 @@ pub(super) struct QuotaTracker {
     config: QuotaConfig,
     usage: BTreeMap<Tool, ToolUsage>,
     limits: BTreeMap<LimitKey, LimitTracker>,
+    /// Whether a session may have got another directory since the last flush.
+    moved: bool,
 }
 
 /// What figures depend on besides readings and use.
@@ -76,6 +76,7 @@ impl QuotaTracker {
             config: QuotaConfig { plan, provenance_of_readings, custom_limit: None },
             usage: BTreeMap::from([(PLAN_TOOL, ToolUsage::default())]),
             limits: limits.into_iter().map(|key| (key.clone(), LimitTracker::new(key))).collect(),
+            moved: false,
         }
     }
 
@@ -145,12 +146,17 @@ impl QuotaTracker {
     }
 
     /// The newest statement on each limit of this tool: share in percent and reset, as far as said.
-    pub(super) fn readings(&self, tool: Tool, now: Timestamp) -> impl Iterator<Item = LimitReading<'_>> {
+    pub(super) fn readings(&self, tool: Tool) -> impl Iterator<Item = LimitReading<'_>> {
         self.limits.values().filter(move |limit| limit.key.tool == tool).filter_map(move |limit| {
-            let reading = limit.readings.newest(now.plus_ms(FUTURE_MS))?;
+            let reading = limit.readings.newest()?;
             let (at, percent, resets_at) = (reading.at, reading.percent, reading.resets_at);
             Some(LimitReading { limit: &limit.key, at, percent, resets_at })
         })
+    }
+
+    /// A session's directory may be another one: use may have to be attributed anew.
+    pub(super) fn moved(&mut self) {
+        self.moved = true;
     }
 
     /// Tells of the limits whose figures changed. `directory` knows where a session began; `first` asks for all.
@@ -161,6 +167,7 @@ impl QuotaTracker {
         first: bool,
         events: &mut Vec<Event>,
     ) {
+        let all = first || std::mem::take(&mut self.moved);
         let mut changed: BTreeMap<Tool, bool> = BTreeMap::new();
         for (&tool, usage) in &mut self.usage {
             usage.advance(now);
@@ -169,7 +176,7 @@ impl QuotaTracker {
         for limit in self.limits.values_mut() {
             let Some(usage) = self.usage.get_mut(&limit.key.tool) else { continue };
             let used = changed.get(&limit.key.tool).copied().unwrap_or_default();
-            limit.flush(now, used || first, &self.config, usage, directory, events);
+            limit.flush(now, used || all, &self.config, usage, directory, events);
         }
     }
 }
@@ -237,15 +244,9 @@ impl LimitTracker {
     /// Whether it is shown: one that is estimated always, any other for as long again as its window after the last
     /// word on it stopped to hold.
     fn is_current(&self, now: Timestamp) -> bool {
-        let until = now.plus_ms(FUTURE_MS);
-        let newest = [self.readings.newest(until), self.readings.newest_refusal(until)];
+        let newest = [self.readings.newest(), self.readings.newest_refusal()];
         let ends = newest.into_iter().flatten().map(|reading| reading.ends_at()).max();
         is_estimated(&self.key) || ends.is_some_and(|ends| now.ms_since(ends) < self.key.window.ms())
-    }
-
-    /// When the next reading that is dated in the future begins to count.
-    fn next_reading(&self, now: Timestamp) -> Option<Timestamp> {
-        self.readings.next(now.plus_ms(FUTURE_MS)).map(|at| at.plus_ms(-FUTURE_MS))
     }
 
     fn change(&mut self, change: &UsageChange) {
@@ -267,14 +268,13 @@ impl LimitTracker {
         }
         self.readings.prune(now, self.key.window.ms());
         if !self.is_current(now) {
-            self.due = self.next_reading(now);
+            self.due = None;
             events.extend(self.told.forget());
             return;
         }
         let update = self.figures(now, config, usage, directory);
-        self.due = [self.due, self.next_reading(now)].into_iter().flatten().min();
         let another_curve = std::mem::take(&mut self.curve_changed) || self.told.begins_anew(&update);
-        let history = another_curve.then(|| curve::curve(&update, now, usage, &self.readings));
+        let history = another_curve.then(|| curve::curve(&update, usage, &self.readings));
         self.told.tell(update, history, now, events);
     }
 
@@ -286,11 +286,10 @@ impl LimitTracker {
         usage: &mut ToolUsage,
         directory: &dyn Fn(&SessionId) -> Option<&'a str>,
     ) -> QuotaUpdate {
-        let until = now.plus_ms(FUTURE_MS);
         let window_ms = self.key.window.ms();
-        let reading = self.readings.newest(until).filter(|reading| now < reading.ends_at());
-        let refusal = self.readings.newest_refusal(until).filter(|refusal| now < refusal.ends_at());
-        let refusal = refusal.filter(|refusal| !usage.succeeded_after(refusal.at, until, &self.key.scope));
+        let reading = self.readings.newest().filter(|reading| now < reading.ends_at());
+        let refusal = self.readings.newest_refusal().filter(|refusal| now < refusal.ends_at());
+        let refusal = refusal.filter(|refusal| !usage.succeeded_after(refusal.at, &self.key.scope));
 
         let mut update = QuotaUpdate {
             key: self.key.clone(),

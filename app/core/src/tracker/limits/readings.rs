@@ -68,10 +68,9 @@ impl Series {
         any
     }
 
-    /// The newest that is not later than `until`.
-    fn newest(&self, until: Timestamp) -> Option<Reading> {
-        let of_minute = |minute: &Vec<(FileId, Reading)>| newest_of(minute, |reading| reading.at <= until);
-        self.0.range(..=until.minute()).rev().find_map(|(_, minute)| of_minute(minute))
+    /// The newest.
+    fn newest(&self) -> Option<Reading> {
+        self.0.last_key_value().and_then(|(_, minute)| newest_of(minute, |_| true))
     }
 
     /// Forgets what is older than `oldest`, but never the newest.
@@ -113,38 +112,28 @@ impl Readings {
         self.refused.retract(origin) || said
     }
 
-    /// The newest statement of those not later than `until`, whether it still holds or not.
-    pub(super) fn newest(&self, until: Timestamp) -> Option<Reading> {
-        self.said.newest(until)
+    /// The newest statement, whether it still holds or not.
+    pub(super) fn newest(&self) -> Option<Reading> {
+        self.said.newest()
     }
 
-    /// The newest refusal of those not later than `until`.
-    pub(super) fn newest_refusal(&self, until: Timestamp) -> Option<Reading> {
-        self.refused.newest(until)
+    /// The newest refusal.
+    pub(super) fn newest_refusal(&self) -> Option<Reading> {
+        self.refused.newest()
     }
 
-    /// The earliest of those later than `until`: until then they are in the future.
-    pub(super) fn next(&self, until: Timestamp) -> Option<Timestamp> {
-        let next = |series: &Series| {
-            let minutes = series.0.range(until.minute()..).flat_map(|(_, minute)| minute);
-            minutes.map(|(_, reading)| reading.at).find(|&at| at > until)
-        };
-        [next(&self.said), next(&self.refused)].into_iter().flatten().min()
-    }
-
-    /// Shares by minute from `start` to `until`, of the window that ends at `reset`.
+    /// Shares by minute since `start`, of the window that ends at `reset`.
     pub(super) fn shares(
         &self,
         start: Timestamp,
-        until: Timestamp,
         reset: Option<Timestamp>,
     ) -> impl Iterator<Item = (Minute, f64)> + '_ {
         let of_window = move |reading: &Reading| {
-            (start..=until).contains(&reading.at) && reading.percent.is_some() && same_reset(reading.resets_at, reset)
+            reading.at >= start && reading.percent.is_some() && same_reset(reading.resets_at, reset)
         };
         self.said
             .0
-            .range(start.minute()..=until.minute().max(start.minute()))
+            .range(start.minute()..)
             .filter_map(move |(&minute, readings)| Some((minute, newest_of(readings, of_window)?.percent?)))
     }
 

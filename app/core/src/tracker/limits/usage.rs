@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
 
+use super::KEPT_MS;
 use super::chain::Chain;
-use super::{FUTURE_MS, KEPT_MS};
 use crate::ids::{ModelId, SessionId};
 use crate::record::LimitScope;
 use crate::time::{MINUTE_MS, Minute, Timestamp};
@@ -59,14 +59,10 @@ struct Cell {
 #[derive(Debug)]
 pub(super) struct ToolUsage {
     slots: BTreeMap<Slot, Vec<Cell>>,
-    /// Responses dated later than now: unknown until their time comes.
-    future: BTreeMap<Slot, Vec<Cell>>,
     /// The chain after the last response before those that are held.
     before: Chain,
     /// Responses before this slot are not held; `None` until the first look at the time.
     oldest: Option<Slot>,
-    /// Responses after this slot are in the future; `None` until the first look at the time.
-    horizon: Option<Slot>,
     /// Responses before this slot are still to be read; `None` if all have been.
     known_since: Option<Slot>,
     /// The chain after the newest response; `None` if it has to be followed again.
@@ -81,10 +77,8 @@ impl Default for ToolUsage {
     fn default() -> Self {
         Self {
             slots: BTreeMap::new(),
-            future: BTreeMap::new(),
             before: Chain::default(),
             oldest: None,
-            horizon: None,
             known_since: None,
             chain: None,
             generation: 0,
@@ -120,9 +114,7 @@ impl ToolUsage {
             model: record.model.clone(),
         };
         let tokens = record.usage.quota();
-        let future = self.horizon.is_some_and(|horizon| horizon < slot);
-        let slots = if future { &mut self.future } else { &mut self.slots };
-        let cells = slots.entry(slot).or_default();
+        let cells = self.slots.entry(slot).or_default();
         let offset = offset(at, slot);
         let position = cells.iter().position(|cell| cell.who == who);
         if change.added {
@@ -143,11 +135,8 @@ impl ToolUsage {
                 cells.swap_remove(position);
             }
             if cells.is_empty() {
-                slots.remove(&slot);
+                self.slots.remove(&slot);
             }
-        }
-        if future {
-            return None;
         }
         self.changed = true;
         self.chain = self.chain.take().and_then(|chain| {
@@ -156,19 +145,8 @@ impl ToolUsage {
         Some(UsageChange { slot, who, tokens, added: change.added })
     }
 
-    /// Time passes: what is too old is let go, what was in the future comes in.
+    /// Time passes: what is too old is let go.
     pub(super) fn advance(&mut self, now: Timestamp) {
-        let horizon = Slot::of(now.plus_ms(FUTURE_MS));
-        self.horizon = Some(horizon);
-        if self.slots.last_key_value().is_some_and(|(&slot, _)| slot > horizon) {
-            self.future.append(&mut self.slots.split_off(&Slot(horizon.0 + 1)));
-            self.renew();
-        }
-        while let Some((&slot, _)) = self.future.first_key_value().filter(|&(&slot, _)| slot <= horizon) {
-            let cells = self.future.remove(&slot).unwrap_or_default();
-            self.slots.insert(slot, cells);
-            self.renew();
-        }
         let oldest = Slot::of(now.plus_ms(-KEPT_MS));
         if self.oldest.is_none_or(|known| known < oldest) {
             self.oldest = Some(oldest);
@@ -243,14 +221,9 @@ impl ToolUsage {
         })
     }
 
-    /// Whether a response of a model in `scope` came after `at`, not later than `until`.
-    pub(super) fn succeeded_after(&self, at: Timestamp, until: Timestamp, scope: &LimitScope) -> bool {
-        let range = Slot::of(at)..=Slot::of(until).max(Slot::of(at));
-        let later = |slot: Slot, offset: u16| (time(slot, offset) > at) && (time(slot, offset) <= until);
-        self.slots.range(range).rev().any(|(&slot, cells)| {
-            let mut cells = cells.iter().filter(|cell| scope.covers(&cell.who.model));
-            cells.any(|cell| cell.offsets.iter().any(|&offset| later(slot, offset)))
-        })
+    /// Whether a response of a model in `scope` came after `at`.
+    pub(super) fn succeeded_after(&self, at: Timestamp, scope: &LimitScope) -> bool {
+        self.newest(Slot::of(at).., |model| scope.covers(model)).is_some_and(|newest| newest > at)
     }
 
     /// The time of the newest response.
