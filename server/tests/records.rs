@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use reqwest::StatusCode;
 use dashboard_core::ids::MessageId;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use server::manager::{History, Source};
 use server::source::roots::{self, ConfiguredRoots, Environment};
