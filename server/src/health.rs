@@ -3,7 +3,7 @@
 //! Shared between the parts that report, the engine that turns changes into `health:check` events,
 //! and `/health`, which must answer even if the engine hangs. Nothing in here waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ const ENGINE_SILENCE: Duration = Duration::from_secs(10);
 pub enum Part {
     /// The pages' connections.
     WebSocket,
+    /// Answering requests; reported only if it ends.
+    Http,
     /// Reading transcripts.
     Transcripts,
     /// Reading which sessions run.
@@ -43,6 +45,7 @@ impl Part {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
+            Self::Http => "http",
             Self::Transcripts => "transcripts",
             Self::Presence => "presence",
             Self::Store => "store",
@@ -62,6 +65,8 @@ pub struct DashboardHealth(Arc<Mutex<Reports>>);
 #[derive(Debug)]
 struct Reports {
     parts: BTreeMap<Part, ComponentHealth>,
+    /// Parts that have ended by themselves: what was said of them then stands.
+    ended: BTreeSet<Part>,
     clients: u64,
     engine_seen: Instant,
     /// How far the first read has come, while it goes on.
@@ -72,8 +77,14 @@ struct Reports {
 
 impl Default for DashboardHealth {
     fn default() -> Self {
-        let (parts, unreadable) = (BTreeMap::new(), Vec::new());
-        let reports = Reports { parts, clients: 0, engine_seen: Instant::now(), progress: None, unreadable };
+        let reports = Reports {
+            parts: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            clients: 0,
+            engine_seen: Instant::now(),
+            progress: None,
+            unreadable: Vec::new(),
+        };
         Self(Arc::new(Mutex::new(reports)))
     }
 }
@@ -85,7 +96,18 @@ impl DashboardHealth {
         if part == Part::Engine {
             reports.engine_seen = Instant::now();
         }
-        reports.parts.insert(part, ComponentHealth { status, message: message.into() });
+        if !reports.ended.contains(&part) {
+            reports.parts.insert(part, ComponentHealth { status, message: message.into() });
+        }
+    }
+
+    /// A part has ended by itself: it is unhealthy for as long as the process runs, whatever is reported of it later.
+    pub fn end(&self, part: Part, message: impl Into<String>) {
+        let mut reports = self.reports();
+        if reports.ended.insert(part) {
+            let health = ComponentHealth { status: HealthStatus::Unhealthy, message: message.into() };
+            reports.parts.insert(part, health);
+        }
     }
 
     /// How many pages are connected.
@@ -121,7 +143,7 @@ impl DashboardHealth {
             reports.parts.iter().map(|(part, health)| (part.as_str().to_owned(), health.clone())).collect();
         let websocket = ComponentHealth { status: HealthStatus::Healthy, message: "accepting pages".to_owned() };
         components.entry(Part::WebSocket.as_str().to_owned()).or_insert(websocket);
-        if reports.engine_seen.elapsed() > ENGINE_SILENCE {
+        if reports.engine_seen.elapsed() > ENGINE_SILENCE && !reports.ended.contains(&Part::Engine) {
             let message = "does not respond; restart the dashboard and please report it".to_owned();
             let silent = ComponentHealth { status: HealthStatus::Unhealthy, message };
             components.insert(Part::Engine.as_str().to_owned(), silent);
@@ -158,5 +180,16 @@ mod tests {
         assert_eq!(health.check().status, HealthStatus::Unhealthy);
         health.report(Part::Engine, HealthStatus::Healthy, "running");
         assert_eq!(health.check().status, HealthStatus::Healthy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_said_of_a_part_that_ended_stands() {
+        let health = DashboardHealth::default();
+        health.end(Part::Engine, "panicked");
+        health.report(Part::Engine, HealthStatus::Healthy, "running");
+        tokio::time::advance(ENGINE_SILENCE + Duration::from_millis(1)).await;
+        let check = health.check();
+        assert_eq!(check.status, HealthStatus::Unhealthy);
+        assert_eq!(check.components["engine"].message, "panicked");
     }
 }

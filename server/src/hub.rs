@@ -344,12 +344,16 @@ impl Subscription {
         self.paused = false;
     }
 
-    /// A sign of life. It names the last event sent or, while paused, the newest there is.
-    pub fn heartbeat(&self) -> Utf8Bytes {
+    /// A sign of life. It names the last event sent or, while paused, the newest there is. None once the engine has
+    /// ended: a page must not take figures for current that nobody keeps.
+    pub fn heartbeat(&self) -> Option<Utf8Bytes> {
+        if self.hub.0.snapshots.is_closed() {
+            return None;
+        }
         let log = self.hub.log();
         let sent = self.position.as_ref().map_or(log.newest, |position| position.seq);
         let seq = if self.paused { log.newest } else { sent };
-        json(&ServerFrame::Heartbeat { seq, timestamp: log.clock.now() })
+        Some(json(&ServerFrame::Heartbeat { seq, timestamp: log.clock.now() }))
     }
 }
 
@@ -641,9 +645,18 @@ mod tests {
         bench.publish(2);
         bench.hub.cut();
         expect_nothing(&mut page).await;
-        assert!(page.heartbeat().contains(r#""seq":2"#));
+        assert!(page.heartbeat().unwrap().contains(r#""seq":2"#));
         page.resume_updates();
         expect_events(&mut page, 1..=2).await;
+    }
+
+    #[tokio::test]
+    async fn there_is_no_sign_of_life_once_the_engine_has_ended() {
+        let (hub, requests) = Hub::new(BuildId::from("test"));
+        let page = hub.subscribe(None);
+        assert!(page.heartbeat().is_some());
+        drop(requests);
+        assert_eq!(page.heartbeat(), None);
     }
 
     #[tokio::test(start_paused = true)]

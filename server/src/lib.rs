@@ -18,6 +18,7 @@ pub mod platform;
 pub mod prices;
 pub mod source;
 pub mod store;
+pub mod supervisor;
 pub mod text;
 pub mod zone;
 

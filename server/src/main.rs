@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use server::cli::{Cli, Commands, config_file};
 use server::commands::{completions, demo, doctor, prices, report, start};
+use server::panics;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     log_to_stderr();
+    panics::log();
     match Cli::read(std::env::args_os(), config_file().as_deref()).and_then(|cli| run(cli.command)) {
         Ok(code) => code,
         Err(error) => {

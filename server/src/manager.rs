@@ -15,9 +15,10 @@ use dashboard_core::simulator::{Scenario, Simulation};
 use dashboard_core::state::Mode;
 use dashboard_core::time::MINUTE_MS;
 use dashboard_core::tracker::{Plan, TrackerConfig, Trackers};
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::clock::{self, Clock};
@@ -28,6 +29,7 @@ use crate::http::{self, Access, App};
 use crate::hub::Hub;
 use crate::prices::Prices;
 use crate::store::{Store, StoreError, StoreOptions, Written};
+use crate::supervisor::{PartEnded, Supervisor};
 use crate::zone::ChosenZone;
 
 /// Messages of a source that wait for the engine; when there are more, reading waits.
@@ -127,8 +129,8 @@ pub struct DashboardManager {
     stop_http: oneshot::Sender<()>,
     http: JoinHandle<()>,
     store: Option<Store>,
-    /// The parts that have nothing to finish: they are dropped when the dashboard stops.
-    parts: JoinSet<()>,
+    /// Of all parts that are tasks. Those with nothing to finish are dropped when the dashboard stops.
+    supervisor: Supervisor,
 }
 
 impl DashboardManager {
@@ -143,7 +145,7 @@ impl DashboardManager {
         let (hub, snapshot_requests) = Hub::new(http::build_id());
         let (archive, history_requests) = Archive::new();
         let (records, source_messages) = mpsc::channel(SOURCE_QUEUE);
-        let mut parts = JoinSet::new();
+        let mut supervisor = Supervisor::new(health.clone());
 
         let Settings { access, zone, prices, source: origin } = settings;
         let (status, message) = prices.health();
@@ -164,7 +166,7 @@ impl DashboardManager {
                 let trackers = Box::new(Trackers::new(config, prices));
                 let sender = store.as_ref().map(|store| Box::new(store.sender()) as Box<dyn HistoryStore>);
                 let source = crate::source::run(roots, records, sender, health.clone());
-                parts.spawn(async move { drop(source.await) });
+                supervisor.spawn(Part::Transcripts, source);
                 (Feed::Live { trackers, state: None }, Clock::Wall, Mode::Live)
             }
             Source::Simulation { scenario, seed, speed } => {
@@ -175,9 +177,13 @@ impl DashboardManager {
             }
         };
         let engine = Engine::new(feed, clock, hub.clone(), health.clone());
-        parts.spawn(engine.run(source_messages, snapshot_requests, history_requests));
+        let engine = engine.run(source_messages, snapshot_requests, history_requests);
+        supervisor.spawn(Part::Engine, engine.map(Ok));
         let fan_out = hub.clone();
-        parts.spawn(async move { fan_out.run().await });
+        supervisor.spawn(Part::WebSocket, async move {
+            fan_out.run().await;
+            Ok(())
+        });
 
         let (hub_, health_) = (hub.clone(), health.clone());
         let leptos = http::leptos_options()?;
@@ -200,11 +206,10 @@ impl DashboardManager {
         };
         let (stop_http, stopped) = oneshot::channel();
         let budget = http::ConnectionBudget::of_process();
-        let http = tokio::spawn(http::serve(listener, http::router(app), budget, async {
-            let _ = stopped.await;
-        }));
+        let http = http::serve(listener, http::router(app), budget, stopped.map(drop)).map(Ok);
+        let http = tokio::spawn(supervisor.watch(Part::Http, http));
         tracing::info!(%address, mode = mode.as_str(), "started");
-        Ok(Self { address, source, hub, health, stop_http, http, store, parts })
+        Ok(Self { address, source, hub, health, stop_http, http, store, supervisor })
     }
 
     /// How it is.
@@ -212,15 +217,35 @@ impl DashboardManager {
         Status { address: self.address, source: self.source.clone(), health: self.health.check() }
     }
 
+    /// Waits until a part ends by itself, which none does unless something is wrong. Health names it from then on, and
+    /// [`DashboardManager::stop`] writes what was read so far. May be dropped and called again.
+    pub async fn ended(&self) -> PartEnded {
+        self.supervisor.ended().await
+    }
+
+    /// Runs until `shutdown` is done or a part ends by itself, then stops.
+    ///
+    /// # Errors
+    /// If a part ended by itself.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), PartEnded> {
+        let result = tokio::select! {
+            () = shutdown => Ok(()),
+            ended = self.ended() => Err(ended),
+        };
+        self.stop().await;
+        result
+    }
+
     /// Stops accepting, says goodbye to the pages, lets answers under way finish, and ends the parts.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        self.supervisor.begin_stop();
         self.hub.stop();
         // Nobody listens only if serving has ended already.
         let _ = self.stop_http.send(());
         if let Err(error) = self.http.await {
             tracing::error!(%error, "serving ended abnormally");
         }
-        self.parts.shutdown().await;
+        self.supervisor.stop().await;
         if let Some(store) = self.store {
             // Joining fails only if the runtime is being torn down.
             if let Ok(Written { transactions, rows }) = tokio::task::spawn_blocking(|| store.close()).await {
@@ -233,10 +258,74 @@ impl DashboardManager {
 /// Runs a dashboard on `listener` until `shutdown` is done.
 ///
 /// # Errors
-/// If it cannot be started.
+/// If it cannot be started, or a part of it ends by itself.
 pub async fn run(listener: TcpListener, settings: Settings, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let manager = DashboardManager::start(listener, settings)?;
-    shutdown.await;
-    manager.stop().await;
-    Ok(())
+    Ok(DashboardManager::start(listener, settings)?.run_until(shutdown).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::source::roots::{self, ConfiguredRoots, Environment};
+
+    async fn simulation() -> DashboardManager {
+        start(Source::Simulation { scenario: Scenario::CalmDay, seed: 1, speed: 1.0 }).await
+    }
+
+    async fn start(source: Source) -> DashboardManager {
+        let access = Access::new("127.0.0.1", None).unwrap();
+        let settings = Settings { access, zone: ChosenZone::utc(), prices: Prices::embedded(), source };
+        DashboardManager::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), settings).unwrap()
+    }
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_is_named_in_health_and_ends_the_run() {
+        let mut manager = simulation().await;
+        manager.supervisor.spawn(Part::Engine, async { panic!("not for health") });
+        let ended = manager.ended().await;
+        assert_eq!(ended.part, Part::Engine);
+        let health = get(manager.address, "/health").await;
+        assert!(health.starts_with("HTTP/1.1 503"), "{health}");
+        assert!(health.contains(&ended.to_string()) && !health.contains("not for health"), "{health}");
+        let result = manager.run_until(std::future::pending()).await;
+        assert_eq!(result, Err(ended));
+    }
+
+    #[tokio::test]
+    async fn what_was_read_is_written_though_a_part_ended() {
+        let home = tempfile::tempdir().unwrap();
+        let (config, dir) = (home.path().join("claude"), home.path().join("data"));
+        std::fs::create_dir_all(config.join("projects/p")).unwrap();
+        let line = r#"{"type":"assistant","timestamp":"2026-01-05T10:00:00.000Z","sessionId":"s","uuid":"u","requestId":"r","message":{"id":"m","model":"claude-sonnet-4-5","usage":{"input_tokens":1,"output_tokens":2}}}"#;
+        std::fs::write(config.join("projects/p/s.jsonl"), format!("{line}\n")).unwrap();
+        let roots = roots::find(&ConfiguredRoots::new(&[config], None), &Environment::default());
+        let history = Some(History { dir: dir.clone(), retention_days: None });
+        let mut manager = start(Source::Live { roots: roots.clone(), plan: None, history }).await;
+        while !manager.status().health.components.get("transcripts").is_some_and(|part| part.message.contains("1 file"))
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        // Before the batch is due.
+        manager.supervisor.spawn(Part::Engine, std::future::ready(Ok(())));
+        let ended = manager.run_until(std::future::pending()).await.unwrap_err();
+        assert_eq!(ended.reason, "it returned");
+        assert!(crate::store::holds(&dir, &roots));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_stopped_is_well() {
+        assert_eq!(simulation().await.run_until(std::future::ready(())).await, Ok(()));
+    }
 }

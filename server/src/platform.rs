@@ -64,6 +64,32 @@ pub fn make_private(path: &Path, create: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Raises the number of files and sockets this process may have open as far as it may itself. Programs are often given
+/// few, for the sake of old ones that cannot cope with more.
+///
+/// # Errors
+/// Those of the system.
+#[cfg(unix)]
+pub fn raise_descriptor_limit() -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // macOS says "no limit" and refuses to set that.
+    let wanted = if cfg!(target_os = "macos") { limit.maximum.or(Some(10_240)) } else { limit.maximum };
+    if limit.current == wanted {
+        return Ok(());
+    }
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: wanted, ..limit })?)
+}
+
+/// Nothing to raise: this system has no such limit.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn raise_descriptor_limit() -> io::Result<()> {
+    Ok(())
+}
+
 /// Whether a process of this id runs, ours or another user's.
 #[cfg(unix)]
 pub fn process_lives(pid: u32) -> bool {

@@ -52,6 +52,26 @@ fn says_where_it_is_and_ends_well_when_told_to() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn it_takes_as_many_descriptors_as_it_may_have() {
+    let program = env!("CARGO_BIN_EXE_dashboard");
+    let script = format!("ulimit -Sn 300; ulimit -Hn 600; exec {program} start --simulation --no-browser --port 0");
+    let mut shell = Command::new("sh");
+    let mut child = shell.args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut banner = String::new();
+    while !banner.contains("Ctrl+C") {
+        assert!(out.read_line(&mut banner).unwrap() > 0, "ended early: {banner}");
+    }
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let soft_and_hard: Vec<_> = files.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(soft_and_hard, ["600", "600"]);
+}
+
+#[test]
 fn a_port_in_use_is_said_and_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

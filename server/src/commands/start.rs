@@ -10,6 +10,7 @@ use crate::cli::StartArgs;
 use crate::http::{Access, Token, TokenChoice, is_loopback};
 use crate::manager::{DashboardManager, History, Settings, Source};
 use crate::peer;
+use crate::platform;
 use crate::prices::Prices;
 use crate::source::roots::{self, ConfiguredRoots, Environment};
 use crate::store;
@@ -19,8 +20,11 @@ use crate::zone::ChosenZone;
 /// Runs the command until Ctrl+C or SIGTERM.
 ///
 /// # Errors
-/// If the options contradict each other or the address cannot be had.
+/// If the options contradict each other, the address cannot be had, or a part of the dashboard ends by itself.
 pub async fn run(args: StartArgs) -> anyhow::Result<()> {
+    if let Err(error) = platform::raise_descriptor_limit() {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
     let tokens = Tokens::of(&args)?;
     let settings = settings(&args, tokens.access(&args.host)?);
     // Before anything is printed: who reads the banner may stop us at once.
@@ -39,14 +43,17 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
             tracing::warn!(%error, "no browser could be opened");
         }
     }
-    signals.next().await;
+    let ended = tokio::select! {
+        () = signals.next() => Ok(()),
+        ended = manager.ended() => Err(ended),
+    };
     tracing::info!("stopping");
     tokio::spawn(async move {
         signals.next().await;
         std::process::exit(130);
     });
     manager.stop().await;
-    Ok(())
+    Ok(ended?)
 }
 
 fn settings(args: &StartArgs, access: Access) -> Settings {

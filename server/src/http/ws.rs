@@ -151,7 +151,7 @@ where
                 Ok(frame) => Some(frame),
                 Err(_) => break (CloseCode::Away, "the dashboard was stopped"),
             },
-            _ = heartbeat.tick() => Some(subscription.heartbeat()),
+            _ = heartbeat.tick() => subscription.heartbeat(),
         };
         let Some(frame) = answer else { continue };
         match timeout(SEND_TIMEOUT, send(&mut socket, frame)).await {
@@ -199,7 +199,7 @@ fn obey(message: &Message, subscription: &mut Subscription) -> Option<Utf8Bytes>
     };
     match serde_json::from_str(text) {
         Ok(ClientFrame::Resume { epoch, seq }) => subscription.resume(Position { epoch, seq }),
-        Ok(ClientFrame::Ping) => return Some(subscription.heartbeat()),
+        Ok(ClientFrame::Ping) => return subscription.heartbeat(),
         Ok(ClientFrame::Pause) => subscription.pause(),
         Ok(ClientFrame::ResumeUpdates) => subscription.resume_updates(),
         Err(_) => {

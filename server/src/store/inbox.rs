@@ -5,7 +5,7 @@
 //! repeated from its beginning, which is asked for. Only repetitions wait for room.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -61,6 +61,8 @@ impl WriterMessage {
 pub(super) struct Inbox {
     /// Weight of the messages in the queue.
     weight: AtomicUsize,
+    /// Whether the writer has ended by itself. Its messages were not taken, so their weight says nothing then.
+    is_closed: AtomicBool,
     shared: Mutex<Shared>,
 }
 
@@ -90,6 +92,9 @@ impl Inbox {
     }
 
     fn push(&self, queue: &SyncSender<WriterMessage>, message: WriterMessage) -> Pushed {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Pushed::Closed;
+        }
         let weight = message.weight();
         let before = self.weight.fetch_add(weight, Ordering::Relaxed);
         // One message is always let in, however many records it has.
@@ -152,7 +157,12 @@ impl Inbox {
 
     /// Whether there is so little room that what can wait should.
     pub(super) fn is_busy(&self) -> bool {
-        self.weight.load(Ordering::Relaxed) > MAX_RECORDS / 2
+        self.weight.load(Ordering::Relaxed) > MAX_RECORDS / 2 && !self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// The writer has ended by itself: nothing waits for it any more.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
     }
 
     /// Asks for files to be repeated.

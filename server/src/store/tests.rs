@@ -1206,3 +1206,20 @@ fn retention_forgets_everything_of_what_it_forgets_and_gives_the_space_back() {
     let contains = |text: &[u8]| left.windows(text.len()).any(|window| window == text);
     assert!(!contains(b"/secret/old") && contains(b"/secret/half"));
 }
+
+#[test]
+fn a_writer_that_panics_is_named_and_nobody_waits_for_it() {
+    let health = DashboardHealth::default();
+    let inbox = Inbox::default();
+    // A queue that nobody empties, and that is full.
+    let (queue, _messages) = sync_channel(inbox::MAX_MESSAGES);
+    (0..inbox::MAX_MESSAGES).for_each(|_| inbox.wait(&queue, || WriterMessage::HistoryRead));
+    let writer = || -> Written { panic!("a mistake") };
+    let ended =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer::report_panic(&health, &inbox, writer)));
+    assert!(ended.is_err());
+    assert_eq!(health.check().status, HealthStatus::Unhealthy);
+    assert!(health.check().components["store"].message.contains("panicked"));
+    // This would wait for ever.
+    inbox.wait(&queue, || WriterMessage::HistoryRead);
+}

@@ -5,6 +5,7 @@
 //! its place in its file. What state the store is in, and which files it accepts, is the [`Lifecycle`]'s.
 
 use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -40,6 +41,10 @@ const REPORT: Duration = Duration::from_secs(5);
 const FIRST_READ_CACHE: i64 = 65_536;
 /// Page cache in KiB otherwise.
 const CACHE: i64 = 4_096;
+
+/// What health says if the thread panics. What it missed is read from the files when the dashboard is started again.
+const ENDED: &str =
+    "history is not being kept: what writes it panicked; start the dashboard again, and please report it";
 
 /// An open database, with what is known of it.
 #[derive(Debug)]
@@ -118,8 +123,19 @@ pub(super) fn spawn(
         Err(error) => writer.lifecycle = Lifecycle::Opening(attempt(error)),
     }
     writer.report();
-    let writing = thread::Builder::new().name("store".to_owned()).spawn(move || writer.run(&messages));
+    let (health, inbox) = (writer.health.clone(), Arc::clone(&writer.inbox));
+    let run = move || report_panic(&health, &inbox, || writer.run(&messages));
+    let writing = thread::Builder::new().name("store".to_owned()).spawn(run);
     writing.map_err(|error| StoreError::Directory { path, error })
+}
+
+/// Does `run`, the thread's work. Should that panic, health says so, and nobody waits for the thread any more.
+pub(super) fn report_panic<T>(health: &DashboardHealth, inbox: &Inbox, run: impl FnOnce() -> T) -> T {
+    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panicked| {
+        inbox.close();
+        health.end(Part::Store, ENDED);
+        panic::resume_unwind(panicked)
+    })
 }
 
 fn attempt(reason: impl ToString) -> Attempt {
