@@ -6,18 +6,21 @@ use leptos::prelude::*;
 use leptos_meta::MetaTags;
 
 use crate::App;
-use crate::feed::ServerBoot;
+use crate::feed::{BUILD_META, ServerBoot, ServerBuild};
 use crate::site::STYLE_SHEET;
 
 /// The whole document: head, the state the page begins with as JSON, and the body.
 ///
-/// Expects [`ServerBoot`] in context, and [`ServerCookies`](crate::ServerCookies) for the theme.
+/// Expects [`ServerBoot`] and [`ServerBuild`] in context, and [`ServerCookies`](crate::ServerCookies) for the theme.
 pub fn shell(options: LeptosOptions) -> impl IntoView {
     let boot = use_context::<ServerBoot>().and_then(|boot| boot.0).map(|boot| {
         let json = serde_json::to_string(&*boot).unwrap_or_default();
         // As part of a document, `<` could end the script; JSON has another way to write it.
         let json = json.replace('<', "\\u003c");
         view! { <script type="application/json" id="boot" inner_html=json></script> }
+    });
+    let build = use_context::<ServerBuild>().map(|ServerBuild(build)| {
+        view! { <meta name=BUILD_META content=build.as_str().to_owned() /> }
     });
     view! {
         <!DOCTYPE html>
@@ -30,6 +33,7 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
                 <link rel="stylesheet" href=format!("/{STYLE_SHEET}") />
                 <AutoReload options=options.clone() />
                 <HydrationScripts options />
+                {build}
                 {boot}
                 <MetaTags />
             </head>

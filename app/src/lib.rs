@@ -24,7 +24,7 @@ use leptos_router::path;
 
 use crate::feed::Store;
 use crate::pages::{HealthReportPage, HistoryPage, LivePage, NotFoundPage, SessionPage, SessionsPage, SettingsPage};
-use crate::panels::{Announcer, DemoBanner, Dismissed, TopBar, mode, toggle_pause};
+use crate::panels::{Announcer, DemoBanner, Dismissed, OutdatedBanner, TopBar, mode, toggle_pause};
 use crate::site::Site;
 use crate::theme::Theme;
 use crate::ui::{Sprite, calc};
@@ -57,6 +57,7 @@ pub fn App() -> impl IntoView {
         <Router base=site.base()>
             <TopBar />
             <DemoBanner />
+            <OutdatedBanner />
             <FlatRoutes fallback=NotFoundPage>
                 <Route path=path!("/") view=LivePage />
                 <Route path=path!("/sessions") view=SessionsPage />

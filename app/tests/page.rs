@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use app::feed::ServerBoot;
+use dashboard_core::event::QuotaUpdate;
 use dashboard_core::ids::Epoch;
+use dashboard_core::level::Level;
 use dashboard_core::price::PriceTable;
 use dashboard_core::protocol::Boot;
 use dashboard_core::record::Tool;
@@ -63,6 +65,7 @@ fn live_has_every_hook_of_the_contract_once() {
         "today.tokens",
         "sessions.active",
         "clients",
+        "binding.limit",
     ];
     let names = quota
         .chain(tokens.map(|part| format!("session.tokens.{part}")))
@@ -78,6 +81,30 @@ fn live_has_every_hook_of_the_contract_once() {
     assert_eq!(html.matches("<h1").count(), 1);
     assert_eq!(html.matches("data-session-id=").count(), boot.state.sessions_by_tokens(true).len());
     assert!(html.contains("data-event-type="));
+}
+
+#[test]
+fn every_limit_of_every_tool_is_shown_the_worst_first_and_named() {
+    let mut boot = boot(Scenario::AgentSwarm);
+    let mut limit = boot.state.five_hour().unwrap().clone();
+    for (key, percent, status) in [("codex/300", 12.0, Level::Healthy), ("codex/10080", 97.0, Level::Critical)] {
+        limit.now = QuotaUpdate { key: key.parse().unwrap(), percent: Some(percent), status, ..limit.now };
+        boot.state.limits.insert(limit.now.key.clone(), limit.clone());
+    }
+    let html = rendered("/", Some(boot.clone()));
+    assert_eq!(hook(&html, "binding.limit"), ["codex/10080"]);
+    assert_eq!(hook(&html, "limit.percent").len(), boot.state.limits.len());
+    for name in ["limit.percent", "limit.resets_at", "limit.provenance"] {
+        for key in boot.state.limits.keys() {
+            assert!(html.contains(&format!("data-metric=\"{name}\" data-limit=\"{key}\"")), "{name} of {key}");
+        }
+    }
+    assert_eq!(hook(&html, "limit.percent")[0], "97", "the leading one stands first");
+    assert_eq!(hook(&html, "quota.five_hour.percent").len(), 1);
+    assert_eq!(html.matches("name=\"window\"").count(), boot.state.limits.len());
+    let folded = html.split_once("more-limits").unwrap().1;
+    assert_eq!(folded.matches("name=\"window\"").count(), boot.state.limits.len() - 3, "three are shown");
+    assert!(html.contains("Codex · Weekly · all models"));
 }
 
 #[test]
@@ -117,6 +144,31 @@ fn without_a_state_the_page_is_a_skeleton_of_itself() {
     assert!(html.contains("id=\"h-quota\""));
     assert_eq!(hook(&html, "mode"), ["demo"]);
     assert!(html.contains("Demo data") && html.contains("id=\"h-scenario\""), "said from the first paint");
+}
+
+#[test]
+fn projects_that_end_alike_are_told_apart() {
+    let mut boot = boot(Scenario::AgentSwarm);
+    let mut sessions = boot.state.sessions.values_mut();
+    for cwd in ["/home/ada/web/api", "/home/ada/shop/api"] {
+        let session = sessions.next().unwrap();
+        (session.project, session.cwd) = ("api".to_owned(), Some(cwd.to_owned()));
+    }
+    let html = rendered("/", Some(boot));
+    assert!(html.contains(">web/api<") && html.contains(">shop/api<"));
+}
+
+#[test]
+fn alerts_are_worded_and_the_worst_stands_first() {
+    let mut boot = boot(Scenario::AgentSwarm);
+    let mut limit = boot.state.five_hour().unwrap().clone();
+    limit.now = QuotaUpdate { status: Level::Critical, blocked: true, ..limit.now };
+    boot.state.limits.insert(limit.now.key.clone(), limit);
+    let html = rendered("/", Some(boot));
+    let alerts = html.split_once("data-list=\"alerts\"").unwrap().1;
+    let first = alerts.split_once("</li>").unwrap().0;
+    assert!(first.contains("data-level=\"critical\"") && first.contains("5-hour limit reached"), "{first}");
+    assert!(first.contains("Requests are refused, reset in"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-/** The real release binary, started and stopped like a user would. */
+/** The real binary, started and stopped like a user would. */
 import { type ChildProcess, spawn, spawnSync, type SpawnSyncReturns } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, chownSync, copyFileSync, mkdirSync } from "node:fs";
@@ -7,7 +7,10 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-export const BINARY = resolve(__dirname, "../../target/release/dashboard");
+const WORKSPACE = resolve(__dirname, "../..");
+
+/** The binary under test: DASHBOARD_BINARY, relative to the workspace, or what `make start` runs. */
+export const BINARY = resolve(WORKSPACE, process.env.DASHBOARD_BINARY ?? "target/quick/dashboard");
 
 const READY_WITHIN_MS = 30_000;
 const NOBODY = 65_534;
@@ -61,6 +64,11 @@ export class Dashboard {
     const dashboard = new Dashboard(await freePort(), options);
     await dashboard.start();
     return dashboard;
+  }
+
+  /** The running process. */
+  get pid(): number | undefined {
+    return this.child.pid;
   }
 
   get url(): string {

@@ -1,4 +1,4 @@
-import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
@@ -38,6 +38,42 @@ test("serving others needs a token", () => {
   const result = runDashboard("start", "--no-browser", "--host", "0.0.0.0");
   expect(result.status).not.toBe(0);
   expect(result.stderr).toContain("--token");
+});
+
+test("a token has at least 16 characters", () => {
+  const result = runDashboard("start", "--no-browser", "--host", "0.0.0.0", "--token", "fifteen-letters");
+  expect(result.status).toBe(2);
+  expect(result.stderr).toContain("16");
+});
+
+test.describe("--token auto", () => {
+  test.use({ startArgs: { args: ["--token", "auto"] } });
+
+  test("makes a token for this user and uses it again", async ({ home, dashboard }) => {
+    const file = join(home.dataDir, "token");
+    const token = readFileSync(file, "utf8");
+    expect(token.length).toBeGreaterThanOrEqual(16);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    await expect.poll(() => dashboard.output).toContain(`/?token=${token}`);
+
+    // Behind a proxy is not this user.
+    const ask = (headers: Record<string, string>) =>
+      fetch(`${dashboard.url}/health`, { headers: { "X-Forwarded-For": "192.0.2.1", ...headers } });
+    expect((await ask({})).status).toBe(401);
+    expect((await ask({ Authorization: `Bearer ${token}` })).status).toBe(200);
+    const signedIn = await fetch(`${dashboard.url}/?token=${token}`, { redirect: "manual" });
+    expect(signedIn.status).toBe(303);
+    const cookie = signedIn.headers.get("set-cookie") ?? "";
+    expect(cookie).not.toContain(token);
+    expect(cookie).toContain("HttpOnly");
+    const Cookie = cookie.split(";")[0] ?? "";
+    expect((await ask({ Cookie })).status).toBe(200);
+
+    await dashboard.stop();
+    await dashboard.start();
+    expect(readFileSync(file, "utf8")).toBe(token);
+    expect((await ask({ Cookie })).status, "a cookie of another run").toBe(401);
+  });
 });
 
 guarded("the binary alone in an empty directory serves everything", async ({ page }) => {

@@ -19,6 +19,10 @@ fn path(tool: Tool) -> &'static str {
     match tool {
         Tool::ClaudeCode => "projects/-home-ada/f00.jsonl",
         Tool::Codex => "sessions/2026/02/23/rollout-f00.jsonl",
+        Tool::Gemini => "tmp/engine/chats/session-f00.jsonl",
+        Tool::OpenCode => "opencode.db",
+        Tool::Pi => "sessions/--home-ada--/2026_f00.jsonl",
+        Tool::Copilot => "session-store.db",
     }
 }
 
@@ -44,12 +48,39 @@ pub fn check(tool: Tool, data: &[u8]) {
         "from a checkpoint"
     );
     assert!(whole.records.len() <= 8 * file.len() && whole.rejections.len() <= 1000);
-    beside_serde_json(tool, file, &whole);
+    // Where the reader made of `serde_json` knows the format.
+    if matches!(tool, Tool::ClaudeCode | Tool::Codex) {
+        beside_serde_json(tool, file, &whole);
+    }
+}
+
+/// Checks that a document reads the same each time, and is read if and only if it is nothing but JSON objects. The first
+/// byte is the companion's length.
+pub fn check_document(tool: Tool, name: &str, data: &[u8]) {
+    let Some((&[length], rest)) = data.split_first_chunk::<1>() else { return };
+    let (companion, document) = rest.split_at(usize::from(length).min(rest.len()));
+    let read = || {
+        let mut reader = TranscriptReader::new(tool, name).with_activity();
+        let mut records: Vec<Record> = reader.read_companion(companion).into_iter().collect();
+        let outcome = reader.read_document(document, &mut |record| records.push(record));
+        (outcome, records, reader.counts(), reader.checkpoint())
+    };
+    let first = read();
+    assert_eq!(first, read(), "twice");
+    let (outcome, records, counts, checkpoint) = first;
+    assert!(records.len() <= 8 * document.len() + 1);
+    assert_eq!((counts.bytes, checkpoint.counts.bytes), (document.len() as u64, document.len() as u64));
+    let text = trimmed(document, true).map(String::from_utf8_lossy);
+    let expected = match text.as_deref() {
+        None => true,
+        Some(text) => accepted(text).is_some(),
+    };
+    assert_eq!(outcome.is_ok(), expected, "{outcome:?}");
 }
 
 /// Reads a file as if it grew, pausing at the cuts.
 fn read(tool: Tool, file: &[u8], cuts: &[usize]) -> Found {
-    let mut reader = TranscriptReader::new(tool, path(tool));
+    let mut reader = TranscriptReader::new(tool, path(tool)).with_activity();
     let mut records = Vec::new();
     let mut from = 0;
     for &to in cuts.iter().chain([&file.len()]) {
@@ -60,7 +91,7 @@ fn read(tool: Tool, file: &[u8], cuts: &[usize]) -> Found {
                 break;
             }
             assert!(from > 0, "a first reading always holds");
-            reader = TranscriptReader::new(tool, path(tool));
+            reader = TranscriptReader::new(tool, path(tool)).with_activity();
             records.clear();
             from = 0;
         }
@@ -71,7 +102,7 @@ fn read(tool: Tool, file: &[u8], cuts: &[usize]) -> Found {
 
 /// Reads a file until `cut`, and the rest with another reader that has only the checkpoint, as kept in a database.
 fn resumed(tool: Tool, file: &[u8], cut: usize) -> Found {
-    let mut before = TranscriptReader::new(tool, path(tool));
+    let mut before = TranscriptReader::new(tool, path(tool)).with_activity();
     let mut records = Vec::new();
     assert_eq!(before.read(&file[..cut], &mut |record| records.push(record)), Reading::Valid);
     assert_eq!(before.finish(&mut |_| {}), Reading::Valid);
@@ -80,7 +111,7 @@ fn resumed(tool: Tool, file: &[u8], cut: usize) -> Found {
     let checkpoint: Checkpoint = serde_json::from_str(&kept).expect("what was written");
     assert_eq!(checkpoint, before.checkpoint());
     let reached = usize::try_from(checkpoint.counts.bytes).expect("within the file");
-    let mut after = TranscriptReader::resume(path(tool), checkpoint);
+    let mut after = TranscriptReader::resume(path(tool), checkpoint).with_activity();
     assert_eq!(after.read(&file[reached..], &mut |record| records.push(record)), Reading::Valid);
     assert_eq!(after.finish(&mut |record| records.push(record)), Reading::Valid);
     rejections.append(&mut after.take_rejections());
@@ -207,6 +238,7 @@ impl Reference {
         match self.tool {
             Tool::ClaudeCode => claude(object),
             Tool::Codex => self.codex(object),
+            _ => None,
         }
     }
 

@@ -18,7 +18,8 @@ use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::prices::PricesArgs;
 use crate::commands::report::ReportArgs;
-use crate::http::Token;
+use crate::http::TokenChoice;
+use crate::source::roots::NamedHome;
 use crate::zone::Zone;
 
 /// A live dashboard for AI coding sessions
@@ -47,7 +48,7 @@ const START_EXAMPLES: &str = "\
 Examples:
   dashboard start                                          your sessions at http://localhost:3001
   dashboard start --no-browser --port 4000 --plan max5     on another port, with a plan's limits
-  dashboard start --host 0.0.0.0 --token a-long-secret     for other machines, which need the token
+  dashboard start --host 0.0.0.0 --token auto              for other machines, which need the token
   dashboard start --simulation --scenario agent-swarm      made-up sessions";
 
 const COMPLETIONS_EXAMPLES: &str = "\
@@ -100,9 +101,9 @@ pub struct StartArgs {
     /// Address or name to listen on; needs --token if other machines can reach it
     #[arg(long, env = "DASHBOARD_HOST", default_value = "127.0.0.1", value_parser = host)]
     pub host: String,
-    /// Secret that opens the dashboard
+    /// Secret of at least 16 characters that opens the dashboard; `auto` makes one and keeps it in the data directory
     #[arg(long, env = "DASHBOARD_TOKEN", hide_env_values = true)]
-    pub token: Option<Token>,
+    pub token: Option<TokenChoice>,
     /// Do not open a browser
     #[arg(long, env = "DASHBOARD_NO_BROWSER", value_parser = BoolishValueParser::new())]
     pub no_browser: bool,
@@ -112,6 +113,9 @@ pub struct StartArgs {
     /// Codex's home directory, instead of the usual one; with --config-dir, only the one given here is read
     #[arg(long, env = "DASHBOARD_CODEX_HOME", value_name = "DIR")]
     pub codex_home: Option<PathBuf>,
+    /// Home directory of a tool, such as pi=/data/pi, instead of its usual one; may be repeated
+    #[arg(long, env = "DASHBOARD_HOME", value_name = "TOOL=DIR", value_delimiter = ',')]
+    pub home: Vec<NamedHome>,
     /// Where the dashboard keeps history; the platform's data directory by default
     #[arg(long, env = "DASHBOARD_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -296,6 +300,7 @@ mod tests {
             ("", vec!["--speed", "0"], "0.1 to 600"),
             ("", vec!["--host", "a:1"], "without a port"),
             ("", vec!["--token", "a b"], "letters, digits"),
+            ("", vec!["--token", "fifteen-letters"], "16 to 256"),
             ("", vec!["--timezone", "Nowhere"], "Europe/Berlin"),
         ] {
             let error = format!("{:#}", start(file, &arguments).unwrap_err());

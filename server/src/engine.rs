@@ -8,7 +8,7 @@ use crate::observation::SourceMessage;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashboard_core::event::{Event, HealthCheck, HealthStatus, SequencedEvent};
+use dashboard_core::event::{HealthCheck, HealthStatus, SequencedEvent};
 use dashboard_core::history::History;
 use dashboard_core::ids::Epoch;
 use dashboard_core::simulator::Simulation;
@@ -58,12 +58,10 @@ impl Feed {
     fn advance(&mut self, now: Timestamp) -> Vec<SequencedEvent> {
         match self {
             Self::Live { trackers, state: Some(state) } => {
-                let number = |event: Event| {
-                    let event = SequencedEvent { seq: state.seq.next(), event, timestamp: now };
-                    state.apply(&event);
-                    event
-                };
-                trackers.flush(now).into_iter().map(number).collect()
+                let mut events: Vec<SequencedEvent> =
+                    trackers.flush(now).into_iter().map(|event| state.take(event, now)).collect();
+                events.extend(trackers.warnings(state, now).into_iter().map(|event| state.take(event, now)));
+                events
             }
             Self::Live { state: None, .. } => Vec::new(),
             Self::Simulation(simulation) => simulation.advance_to(now),
@@ -181,7 +179,7 @@ impl Engine {
                 trackers.archive_file(file);
             }
             SourceMessage::Presence(running) => trackers.presence(&running),
-            SourceMessage::Failure(failure) => trackers.failure(failure),
+            SourceMessage::Failure(failure) => trackers.failure(&failure),
             SourceMessage::Progress(_) | SourceMessage::HistoryRead => {}
             SourceMessage::Current => {
                 if state.is_none() {
@@ -219,7 +217,7 @@ impl Engine {
             self.health.report(Part::Engine, HealthStatus::Degraded, "reading history; figures follow");
             return;
         };
-        let quota = match (&state.five_hour, &state.plan) {
+        let quota = match (state.five_hour(), &state.plan) {
             (Some(window), _) if window.now.percent.is_some() => format!("{} figures", window.now.provenance.as_str()),
             (_, Some(_)) => "no open window".to_owned(),
             (_, None) => "counting tokens; --plan adds a limit".to_owned(),

@@ -30,6 +30,8 @@ pub enum Part {
     Engine,
     /// The price table.
     Prices,
+    /// The zone in which days begin.
+    TimeZone,
     /// Quota windows.
     QuotaTracker,
     /// Context windows.
@@ -46,6 +48,7 @@ impl Part {
             Self::Store => "store",
             Self::Engine => "engine",
             Self::Prices => "prices",
+            Self::TimeZone => "time_zone",
             Self::QuotaTracker => "quota_tracker",
             Self::ContextTracker => "context_tracker",
         }

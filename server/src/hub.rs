@@ -14,13 +14,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use axum::extract::ws::Utf8Bytes;
 use dashboard_core::event::{Seq, SequencedEvent};
-use dashboard_core::ids::Epoch;
+use dashboard_core::ids::{BuildId, Epoch};
 use dashboard_core::protocol::{self, ServerFrame};
 use dashboard_core::state::{DashboardState, Mode};
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
 use crate::clock::Clock;
 
@@ -43,6 +43,7 @@ pub struct Snapshot {
     pub epoch: Epoch,
     /// The state; `state.seq` is the last event in it.
     pub state: DashboardState,
+    /// Its text, made when it is first asked for.
     frame: OnceLock<Utf8Bytes>,
 }
 
@@ -50,6 +51,11 @@ impl Snapshot {
     /// Of `state` within `epoch`.
     pub fn new(epoch: Epoch, state: DashboardState) -> Self {
         Self { epoch, state, frame: OnceLock::new() }
+    }
+
+    /// The snapshot as JSON, as `/api/v1/snapshot` answers it: the same text as the frame.
+    pub fn json(&self) -> Bytes {
+        self.frame().into()
     }
 
     /// The snapshot as a frame.
@@ -81,6 +87,8 @@ pub struct Hub(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// The build of the page that is served, for `hello`.
+    build: BuildId,
     log: Mutex<Log>,
     /// Wakes [`Hub::run`]: events are waiting for their frame.
     pending: Notify,
@@ -120,10 +128,11 @@ struct Head {
 }
 
 impl Hub {
-    /// A hub, and the requests for snapshots which the engine is to answer.
-    pub fn new() -> (Self, mpsc::Receiver<SnapshotRequest>) {
+    /// A hub for pages of the given build, and the requests for snapshots which the engine is to answer.
+    pub fn new(build: BuildId) -> (Self, mpsc::Receiver<SnapshotRequest>) {
         let (snapshots, requests) = mpsc::channel(SNAPSHOT_QUEUE);
         let inner = Inner {
+            build,
             log: Mutex::default(),
             pending: Notify::new(),
             head: watch::Sender::new(Head::default()),
@@ -206,9 +215,20 @@ impl Hub {
         self.0.clients.subscribe()
     }
 
+    /// The build of the page that is served.
+    pub fn build(&self) -> &BuildId {
+        &self.0.build
+    }
+
     /// Whether a numbering has begun, so that there is something to show.
     pub fn has_begun(&self) -> bool {
         self.0.head.borrow().epoch.is_some()
+    }
+
+    /// The version of the state: the numbering, and the newest event in it.
+    pub fn newest(&self) -> (Epoch, Seq) {
+        let log = self.log();
+        (log.epoch.clone(), log.newest)
     }
 
     /// The state as it is now, from the engine.
@@ -269,7 +289,7 @@ impl Subscription {
             if head.epoch.is_some() {
                 if !self.greeted {
                     self.greeted = true;
-                    return Ok(self.hub.log().hello());
+                    return Ok(self.hub.log().hello(self.hub.build()));
                 }
                 if !self.paused
                     && let Some(frame) = self.advance().await?
@@ -392,9 +412,10 @@ impl Log {
         Self { epoch, mode, clock, newest: seq, ring: VecDeque::new(), ring_bytes: 0, pending }
     }
 
-    fn hello(&self) -> Utf8Bytes {
+    fn hello(&self, build: &BuildId) -> Utf8Bytes {
         json(&ServerFrame::Hello {
             version: protocol::VERSION,
+            build: Some(build.clone()),
             epoch: self.epoch.clone(),
             seq: self.newest,
             mode: self.mode,
@@ -483,7 +504,9 @@ pub(crate) fn json(value: &impl Serialize) -> Utf8Bytes {
 
 #[cfg(test)]
 mod tests {
-    use dashboard_core::event::{Event, HealthError};
+    use dashboard_core::alert::{Alert, Condition};
+    use dashboard_core::event::Event;
+    use dashboard_core::level::Level;
     use dashboard_core::time::{Timestamp, ZoneOffsets};
     use proptest::prelude::*;
 
@@ -491,7 +514,8 @@ mod tests {
 
     fn event(seq: u64) -> SequencedEvent {
         let at = Timestamp::from_unix_ms(i64::try_from(seq).unwrap());
-        let error = HealthError { component: "test".to_owned(), error: format!("failure {seq}"), timestamp: at };
+        let error =
+            Alert { condition: Condition::PartFailing { component: format!("part {seq}") }, level: Level::Critical };
         SequencedEvent { seq: Seq(seq), event: Event::HealthError(error), timestamp: at }
     }
 
@@ -503,7 +527,7 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
-            let (hub, mut requests) = Hub::new();
+            let (hub, mut requests) = Hub::new(BuildId::from("test"));
             let state =
                 Arc::new(Mutex::new(DashboardState::new(Mode::Live, ZoneOffsets::utc(), None, Timestamp::default())));
             hub.begin(Epoch::from("one"), Mode::Live, Seq(0), Clock::Wall);
@@ -624,7 +648,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_is_greeted_before_the_beginning() {
-        let (hub, _requests) = Hub::new();
+        let (hub, _requests) = Hub::new(BuildId::from("test"));
         let mut page = hub.subscribe(None);
         expect_nothing(&mut page).await;
         hub.begin(Epoch::from("one"), Mode::Live, Seq(0), Clock::Wall);

@@ -13,6 +13,7 @@ pub mod hub;
 pub mod manager;
 pub mod observation;
 pub mod panics;
+pub mod peer;
 pub mod platform;
 pub mod prices;
 pub mod source;

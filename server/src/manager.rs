@@ -13,7 +13,7 @@ use dashboard_core::event::HealthCheck;
 use dashboard_core::price::PriceTable;
 use dashboard_core::simulator::{Scenario, Simulation};
 use dashboard_core::state::Mode;
-use dashboard_core::time::{MINUTE_MS, ZoneOffsets};
+use dashboard_core::time::MINUTE_MS;
 use dashboard_core::tracker::{Plan, TrackerConfig, Trackers};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -28,6 +28,7 @@ use crate::http::{self, Access, App};
 use crate::hub::Hub;
 use crate::prices::Prices;
 use crate::store::{Store, StoreError, StoreOptions, Written};
+use crate::zone::ChosenZone;
 
 /// Messages of a source that wait for the engine; when there are more, reading waits.
 const SOURCE_QUEUE: usize = 256;
@@ -38,7 +39,7 @@ pub struct Settings {
     /// Who may ask.
     pub access: Access,
     /// The zone in which days begin.
-    pub zone: ZoneOffsets,
+    pub zone: ChosenZone,
     /// Prices of models.
     pub prices: Prices,
     /// Where the figures come from.
@@ -139,7 +140,7 @@ impl DashboardManager {
         let address = listener.local_addr().context("the listener has no address")?;
         let source = settings.source.describe();
         let health = DashboardHealth::default();
-        let (hub, snapshot_requests) = Hub::new();
+        let (hub, snapshot_requests) = Hub::new(http::build_id());
         let (archive, history_requests) = Archive::new();
         let (records, source_messages) = mpsc::channel(SOURCE_QUEUE);
         let mut parts = JoinSet::new();
@@ -148,6 +149,8 @@ impl DashboardManager {
         let (status, message) = prices.health();
         health.report(Part::Prices, status, message);
         let prices = prices.table;
+        health.report(Part::TimeZone, zone.status, zone.message);
+        let zone = zone.zone.offsets(clock::wall());
         let (report_zone, report_prices) = (Arc::new(zone.clone()), Arc::clone(&prices));
         let report_roots: Arc<[Root]> = match &origin {
             Source::Live { roots, .. } => roots.as_slice().into(),
@@ -192,10 +195,12 @@ impl DashboardManager {
             database: store.as_ref().map(Store::database),
             high_water: http::HighWater::default(),
             turns: Arc::new(Semaphore::new(http::REPORTS_AT_ONCE)),
+            reports: http::Reports::default(),
             leptos,
         };
         let (stop_http, stopped) = oneshot::channel();
-        let http = tokio::spawn(http::serve(listener, http::router(app), async {
+        let budget = http::ConnectionBudget::of_process();
+        let http = tokio::spawn(http::serve(listener, http::router(app), budget, async {
             let _ = stopped.await;
         }));
         tracing::info!(%address, mode = mode.as_str(), "started");

@@ -114,25 +114,103 @@ async fn foreign_hosts_and_origins_are_refused_everywhere() {
     dashboard.stop().await;
 }
 
+const SECRET: &str = "a-long-enough-secret";
+
+/// What a proxy of this user adds: behind it is somebody else.
+const FORWARDED: (reqwest::header::HeaderName, &str) =
+    (reqwest::header::HeaderName::from_static("x-forwarded-for"), "192.0.2.1");
+
+fn nothing() -> Source {
+    Source::Live { roots: Vec::new(), plan: None, history: None }
+}
+
 #[tokio::test]
 async fn a_token_opens_what_is_closed_without() {
-    let source = Source::Live { roots: Vec::new(), plan: None, history: None };
-    let dashboard = TestDashboard::start(source, Some("s3cret")).await;
+    let dashboard = TestDashboard::start(nothing(), Some(SECRET)).await;
     for path in ["/", "/ws", "/health", "/api/v1/nothing", "/?token=wrong"] {
-        assert_eq!(get(&dashboard, path, &[]).await.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(get(&dashboard, path, &[FORWARDED]).await.status(), StatusCode::UNAUTHORIZED, "{path}");
     }
-    let wrong = [(AUTHORIZATION, "Bearer wrong")];
+    let wrong = [FORWARDED, (AUTHORIZATION, "Bearer wrong")];
     assert_eq!(get(&dashboard, "/health", &wrong).await.status(), StatusCode::UNAUTHORIZED);
-    let right = [(AUTHORIZATION, "Bearer s3cret")];
+    let bearer = format!("Bearer {SECRET}");
+    let right = [FORWARDED, (AUTHORIZATION, bearer.as_str())];
     assert_eq!(get(&dashboard, "/health", &right).await.status(), StatusCode::OK);
 
-    let signed_in = get(&dashboard, "/?token=s3cret", &[]).await;
+    let signed_in = get(&dashboard, &format!("/?token={SECRET}"), &[FORWARDED]).await;
     assert_eq!(signed_in.status(), StatusCode::SEE_OTHER);
     assert_eq!(signed_in.headers()[LOCATION], "/");
     let cookie = signed_in.headers()[SET_COOKIE].to_str().unwrap();
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    assert!(!cookie.contains(SECRET), "{cookie}");
     let cookie = cookie.split(';').next().unwrap();
-    assert_eq!(get(&dashboard, "/health", &[(COOKIE, cookie)]).await.status(), StatusCode::OK);
+    assert_eq!(get(&dashboard, "/health", &[FORWARDED, (COOKIE, cookie)]).await.status(), StatusCode::OK);
+    dashboard.stop().await;
+
+    let next_run = TestDashboard::start(nothing(), Some(SECRET)).await;
+    let refused = get(&next_run, "/health", &[FORWARDED, (COOKIE, cookie)]).await;
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "the cookie was of another run");
+    next_run.stop().await;
+}
+
+#[tokio::test]
+async fn wrong_tokens_are_answered_later_and_later() {
+    let dashboard = TestDashboard::start(nothing(), Some(SECRET)).await;
+    let wrong = [FORWARDED, (AUTHORIZATION, "Bearer wrong")];
+    let began = std::time::Instant::now();
+    for _ in 0..6 {
+        assert_eq!(get(&dashboard, "/health", &wrong).await.status(), StatusCode::UNAUTHORIZED);
+    }
+    assert!(began.elapsed().as_millis() >= 1_750, "a quarter of a second, half of one, one: {:?}", began.elapsed());
+    dashboard.stop().await;
+}
+
+/// The status that another user of this machine gets; `None`, said aloud, where the test may not be another user.
+#[cfg(target_os = "linux")]
+async fn as_another_user(url: &str, header: &str) -> Option<String> {
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid=65534", "--clear-groups", "curl", "--silent", "--noproxy", "*", "--output", "/dev/null"]);
+    command.args(["--write-out", "%{http_code}", "--header", header, url]);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+    match output {
+        Ok(output) if output.status.success() => Some(String::from_utf8(output.stdout).unwrap()),
+        other => {
+            eprintln!("SKIPPED: cannot act as another user (needs root, setpriv and curl): {other:?}");
+            None
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg(target_os = "linux")]
+async fn another_user_of_the_machine_needs_the_token() {
+    for token in [None, Some(SECRET)] {
+        let dashboard = TestDashboard::start(nothing(), token).await;
+        assert_eq!(get(&dashboard, "/health", &[]).await.status(), StatusCode::OK, "this user's process");
+        for path in ["/", "/health", "/ws", "/api/v1/snapshot", "/pkg/dashboard.js"] {
+            let Some(status) = as_another_user(&dashboard.url(path), "X-None: 1").await else { return };
+            assert_eq!(status, "401", "{path}");
+        }
+        if let Some(token) = token {
+            let status = as_another_user(&dashboard.url("/health"), &format!("Authorization: Bearer {token}")).await;
+            assert_eq!(status.as_deref(), Some("200"));
+        }
+        dashboard.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn requests_of_other_sites_are_refused() {
+    let dashboard = TestDashboard::simulation().await;
+    let name = reqwest::header::HeaderName::from_static;
+    let from = |site, mode, dest| {
+        [(name("sec-fetch-site"), site), (name("sec-fetch-mode"), mode), (name("sec-fetch-dest"), dest)]
+    };
+    for path in ["/", "/api/v1/snapshot", "/ws", "/pkg/dashboard.js"] {
+        let refused = get(&dashboard, path, &from("cross-site", "no-cors", "image")).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{path}");
+    }
+    assert_eq!(get(&dashboard, "/", &from("cross-site", "navigate", "document")).await.status(), StatusCode::OK);
+    assert_eq!(get(&dashboard, "/health", &from("same-origin", "cors", "empty")).await.status(), StatusCode::OK);
     dashboard.stop().await;
 }
 

@@ -137,7 +137,7 @@ async fn a_sessions_records_come_in_order_of_time_and_without_a_word() {
         record(9, json!({"type": "turn", "ended_at": null, "worked_ms": null})),
         record(
             10,
-            json!({"type": "limit", "window": "five_hour", "used_percent": null,
+            json!({"type": "limit", "limit": "claude-code/300", "used_percent": null,
                           "resets_at": "2026-09-19T05:40:00.000Z", "rejected": true})
         ),
     ]);

@@ -6,14 +6,17 @@
 //! them out and must forward nothing of a socket it was told to close.
 //!
 //! The promise: what is applied never skips and never repeats a number, whatever the network does.
+//!
+//! A page may be older than its server, which was replaced while the page stayed open. The server's `hello` says so, or
+//! frames that cannot be read do; the page then asks to be reloaded, and applies no more than it understands.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Seq, SequencedEvent};
-use crate::ids::Epoch;
-use crate::protocol::{ClientFrame, ServerFrame};
+use crate::event::{Event, Seq, SequencedEvent};
+use crate::ids::{BuildId, Epoch};
+use crate::protocol::{self, ClientFrame, ServerFrame};
 use crate::state::DashboardState;
 use crate::time::{SECOND_MS, Timestamp};
 
@@ -31,6 +34,8 @@ pub const MAX_RETRY_MS: i64 = 15 * SECOND_MS;
 pub const OFFLINE_FAILURES: u32 = 6;
 /// A request to catch up that is not answered for this long is repeated.
 pub const ASK_AGAIN_MS: i64 = 5 * SECOND_MS;
+/// After this many unreadable frames with nothing readable to apply in between, the page is taken for outdated.
+pub const UNREADABLE_FRAMES: u32 = 2;
 /// Most events held between two animation frames. A hidden tab draws none; what comes on top is
 /// dropped, and a snapshot is asked for when it is seen again.
 pub const MAX_PENDING: usize = 1_000;
@@ -52,6 +57,8 @@ pub enum ConnectionStatus {
     Offline,
     /// The user has stopped updates.
     Paused,
+    /// Connected to a server of another build: the page has to be reloaded.
+    Outdated,
     /// There is no server: the demo.
     None,
 }
@@ -66,6 +73,7 @@ impl ConnectionStatus {
             Self::Reconnecting => "reconnecting",
             Self::Offline => "offline",
             Self::Paused => "paused",
+            Self::Outdated => "outdated",
             Self::None => "none",
         }
     }
@@ -82,6 +90,10 @@ pub struct ConnectionView {
     pub silent_ms: Option<i64>,
     /// Events the server has and the page, being paused, has not.
     pub waiting: u64,
+    /// Whether the server last connected to is of another build than the page, also while the connection is lost.
+    pub outdated: bool,
+    /// Events received whose type the page does not know, since it was loaded.
+    pub unknown_events: u64,
 }
 
 /// What happened.
@@ -149,9 +161,30 @@ enum Fit {
     Overrun,
 }
 
+/// What the page and the server last connected to understand of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Match {
+    /// Everything, as far as known: the same build, or one of them is not named.
+    Same,
+    /// The server serves another build of the page. What can be read is applied.
+    OtherBuild,
+    /// The server speaks a newer version, or its frames cannot be read. Nothing is applied and nothing asked for.
+    Incompatible,
+}
+
 /// The connection.
 #[derive(Clone, Debug)]
 pub struct Connection {
+    /// The page's build, if it was served with one.
+    build: Option<BuildId>,
+    /// Set by `hello`, and by frames that cannot be read.
+    matches: Match,
+    /// Whether this socket has brought a `hello` that could be read.
+    greeted: bool,
+    /// Unreadable frames since the last state or event that could be read.
+    unreadable: u32,
+    /// See [`ConnectionView::unknown_events`].
+    unknown_events: u64,
     link: Link,
     failures: u32,
     online: bool,
@@ -171,10 +204,15 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection for a page that already shows the state of `page`, if any. `seed` spreads the
+    /// A connection for a page of the given build that already shows the state of `page`, if any. `seed` spreads the
     /// retries of many pages. The first [`Input::Tick`] opens.
-    pub fn new(page: Option<(Epoch, Seq)>, seed: u64) -> Self {
+    pub fn new(page: Option<(Epoch, Seq)>, build: Option<BuildId>, seed: u64) -> Self {
         Self {
+            build,
+            matches: Match::Same,
+            greeted: false,
+            unreadable: 0,
+            unknown_events: 0,
             link: Link::Down { retry_at: Timestamp::default() },
             failures: 0,
             online: true,
@@ -196,7 +234,11 @@ impl Connection {
 
     /// What to show of it.
     pub fn view(&self, now: Timestamp) -> ConnectionView {
-        let mut view = ConnectionView::default();
+        let mut view = ConnectionView {
+            outdated: self.matches != Match::Same,
+            unknown_events: self.unknown_events,
+            ..ConnectionView::default()
+        };
         if self.paused && self.in_epoch() {
             view.waiting = self.newest.0.saturating_sub(self.last().0);
         }
@@ -207,6 +249,7 @@ impl Connection {
                 match () {
                     () if silent >= STALE_MS => ConnectionStatus::Stale,
                     () if self.paused => ConnectionStatus::Paused,
+                    () if view.outdated => ConnectionStatus::Outdated,
                     () => ConnectionStatus::Live,
                 }
             }
@@ -233,6 +276,8 @@ impl Connection {
             Input::Opened => {
                 self.link = Link::Open { last_frame: now };
                 self.fit = Fit::InStep;
+                self.greeted = false;
+                self.unreadable = 0;
                 if self.paused {
                     commands.push(Command::Send(ClientFrame::Pause));
                 }
@@ -243,6 +288,10 @@ impl Connection {
             }
             Input::Unreadable => {
                 self.heard(now);
+                self.unreadable += 1;
+                if !self.greeted || self.unreadable >= UNREADABLE_FRAMES {
+                    self.matches = Match::Incompatible;
+                }
                 if self.paused {
                     self.dropped = true;
                 } else {
@@ -273,13 +322,23 @@ impl Connection {
 
     fn frame(&mut self, frame: ServerFrame, now: Timestamp, commands: &mut Vec<Command>) {
         match frame {
-            ServerFrame::Hello { epoch, seq, .. } => {
+            ServerFrame::Hello { version, build, epoch, seq, .. } => {
+                self.greeted = true;
+                self.matches = match () {
+                    () if version > protocol::VERSION => Match::Incompatible,
+                    () if self.build.is_some() && build != self.build => Match::OtherBuild,
+                    () => Match::Same,
+                };
                 self.failures = 0;
                 self.server = Some(epoch);
                 self.newest = seq;
             }
             ServerFrame::Snapshot { epoch, seq, state } => {
                 self.newest = self.newest.max(seq);
+                if self.matches == Match::Incompatible {
+                    return;
+                }
+                self.unreadable = 0;
                 if self.paused {
                     self.dropped = true;
                     return;
@@ -295,6 +354,10 @@ impl Connection {
             }
             ServerFrame::Events { to, events, .. } => {
                 self.newest = self.newest.max(to);
+                if self.matches == Match::Incompatible {
+                    return;
+                }
+                self.unreadable = 0;
                 if self.paused {
                     self.dropped = true;
                 } else {
@@ -334,6 +397,7 @@ impl Connection {
                 return;
             }
             last = event.seq;
+            self.unknown_events += u64::from(matches!(event.event, Event::Unknown(_)));
             self.pending.push(event);
             self.fit = Fit::InStep;
         }
@@ -413,8 +477,11 @@ impl Connection {
         self.server = None;
     }
 
-    /// Asks for what follows the last event, unless that was just done.
+    /// Asks for what follows the last event, unless that was just done or the answer could not be read.
     fn ask(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
+        if self.matches == Match::Incompatible {
+            return;
+        }
         match self.fit {
             Fit::Asked(at) if now.ms_since(at) < ASK_AGAIN_MS => return,
             Fit::Overrun => return,
@@ -447,7 +514,7 @@ fn snapshot_request() -> ClientFrame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, IngestUpdate};
+    use crate::event::{IngestUpdate, UnknownEvent};
     use crate::state::Mode;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -468,7 +535,8 @@ mod tests {
 
     fn hello(epoch: &str, seq: u64) -> Input {
         let (epoch, seq) = (Epoch::from(epoch), Seq(seq));
-        Input::Frame(ServerFrame::Hello { version: 1, epoch, seq, mode: Mode::Live, timestamp: at(0) })
+        let build = Some(BuildId::from("new"));
+        Input::Frame(ServerFrame::Hello { version: 1, build, epoch, seq, mode: Mode::Live, timestamp: at(0) })
     }
 
     fn heartbeat(seq: u64) -> Input {
@@ -486,7 +554,7 @@ mod tests {
 
     /// A page rendered at ("a", 10), connected and greeted.
     fn connected() -> Connection {
-        let mut connection = Connection::new(Some((Epoch::from("a"), Seq(10))), 1);
+        let mut connection = Connection::new(Some((Epoch::from("a"), Seq(10))), Some(BuildId::from("new")), 1);
         let open = Command::Open { resume: Some((Epoch::from("a"), Seq(10))) };
         assert_eq!(connection.handle(Input::Tick, at(0)), [open]);
         assert_eq!(connection.handle(Input::Opened, at(1)), []);
@@ -605,7 +673,7 @@ mod tests {
     #[test]
     fn retries_slow_down_to_a_limit_and_differ_by_seed() {
         let waits = |seed| {
-            let mut page = Connection::new(None, seed);
+            let mut page = Connection::new(None, None, seed);
             let mut now = at(0);
             let mut waits = Vec::new();
             for _ in 0..8 {
@@ -654,6 +722,101 @@ mod tests {
         assert_eq!(page.handle(events(2_012..=2_012), at(7)), []);
         assert_eq!(applied(&page.handle(Input::Draw, at(8))), [2_012]);
     }
+
+    fn hello_of(version: u32, build: Option<&str>) -> Input {
+        let (build, epoch) = (build.map(BuildId::from), Epoch::from("a"));
+        Input::Frame(ServerFrame::Hello { version, build, epoch, seq: Seq(10), mode: Mode::Live, timestamp: at(0) })
+    }
+
+    #[test]
+    fn a_page_of_another_build_says_so_and_applies_what_it_can_read() {
+        for build in [Some("newer"), None] {
+            let mut page = connected();
+            assert!(!page.view(at(3)).outdated);
+            assert_eq!(page.handle(Input::Closed, at(3)), []);
+            assert_eq!(page.handle(Input::RetryNow, at(4)).len(), 1);
+            assert_eq!(page.handle(Input::Opened, at(5)), []);
+            assert_eq!(page.handle(hello_of(1, build), at(6)), []);
+            let view = page.view(at(6));
+            assert_eq!((view.status, view.outdated), (ConnectionStatus::Outdated, true), "not live");
+            assert_eq!(page.handle(events(11..=12), at(7)), []);
+            assert_eq!(applied(&page.handle(Input::Draw, at(8))), [11, 12]);
+            assert_eq!(page.handle(Input::Closed, at(9)), []);
+            let view = page.view(at(9));
+            assert_eq!((view.status, view.outdated), (ConnectionStatus::Reconnecting, true));
+            assert_eq!(page.handle(hello("a", 12), at(10)), []);
+            assert!(!page.view(at(10)).outdated, "the old server is back");
+        }
+    }
+
+    #[test]
+    fn a_page_that_was_served_without_a_build_cannot_tell() {
+        let mut page = Connection::new(None, None, 1);
+        assert_eq!(page.handle(Input::Tick, at(0)).len(), 1);
+        assert_eq!(page.handle(Input::Opened, at(1)), []);
+        assert_eq!(page.handle(hello_of(1, Some("any")), at(2)), []);
+        assert_eq!(page.view(at(2)).status, ConnectionStatus::Live);
+    }
+
+    #[test]
+    fn a_newer_version_of_the_protocol_is_not_applied() {
+        let mut page = connected();
+        assert_eq!(page.handle(hello_of(2, Some("new")), at(3)), []);
+        assert_eq!(page.view(at(3)).status, ConnectionStatus::Outdated);
+        assert_eq!(page.handle(events(11..=12), at(4)), []);
+        assert_eq!(page.handle(snapshot("a", 13), at(5)), []);
+        assert_eq!(page.handle(heartbeat(13), at(6)), []);
+        assert!(!page.wants_draw());
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_read_does_not_leave_the_page_standing_still_as_live() {
+        // What it says to begin with cannot be read.
+        let mut page = Connection::new(None, None, 1);
+        assert_eq!(page.handle(Input::Tick, at(0)).len(), 1);
+        assert_eq!(page.handle(Input::Opened, at(1)), []);
+        assert_eq!(page.handle(Input::Unreadable, at(2)), []);
+        assert_eq!(page.view(at(2)).status, ConnectionStatus::Outdated);
+
+        // Its events cannot be read, nor the ones asked for instead; its heartbeats can.
+        let mut page = connected();
+        assert_eq!(page.handle(Input::Unreadable, at(3)), [resume("a", 10)]);
+        assert_eq!(page.view(at(3)).status, ConnectionStatus::Live);
+        assert_eq!(page.handle(heartbeat(11), at(4)), []);
+        assert_eq!(page.handle(Input::Unreadable, at(5)), []);
+        assert_eq!(page.view(at(5)).status, ConnectionStatus::Outdated);
+        assert_eq!(page.handle(heartbeat(12), at(5 + ASK_AGAIN_MS)), [], "asking again would not help");
+    }
+
+    #[test]
+    fn one_unreadable_frame_is_asked_for_again() {
+        let mut page = connected();
+        for round in 0..5 {
+            let next = 11 + round;
+            assert_eq!(page.handle(Input::Unreadable, at(3)), [resume("a", 10 + round)]);
+            assert_eq!(page.handle(events(next..=next), at(4)), []);
+            assert_eq!(page.view(at(4)).status, ConnectionStatus::Live);
+        }
+    }
+
+    #[test]
+    fn an_unknown_event_is_counted_and_the_sequence_goes_on() {
+        let mut page = connected();
+        let unknown =
+            SequencedEvent { event: Event::Unknown(UnknownEvent { kind: "galaxy:born".to_owned() }), ..event(11) };
+        let frame = ServerFrame::Events { from: Seq(11), to: Seq(12), events: vec![unknown, event(12)] };
+        assert_eq!(page.handle(Input::Frame(frame), at(3)), []);
+        let commands = page.handle(Input::Draw, at(4));
+        assert_eq!(applied(&commands), [11, 12]);
+        assert_eq!(page.view(at(4)).unknown_events, 1);
+
+        let [Command::Apply(events)] = &commands[..] else { panic!("{commands:?}") };
+        let mut state = DashboardState { seq: Seq(10), ..DashboardState::default() };
+        events.iter().for_each(|event| state.apply(event));
+        assert_eq!(state.seq, Seq(12));
+        assert_eq!(state.ingest.lines, 84);
+        assert_eq!((state.log[0].kind(), state.log[0].subject().as_str()), ("unknown", "galaxy:born"));
+    }
 }
 
 #[cfg(all(test, not(target_arch = "wasm32")))]
@@ -663,7 +826,7 @@ mod properties {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{Event, IngestUpdate};
+    use crate::event::IngestUpdate;
     use crate::state::Mode;
     use crate::time::ZoneOffsets;
 
@@ -734,7 +897,7 @@ mod properties {
                 open: false,
                 down: VecDeque::new(),
                 up: VecDeque::new(),
-                connection: Connection::new(None, 7),
+                connection: Connection::new(None, None, 7),
                 page: DashboardState::default(),
                 page_epoch: None,
             }
@@ -821,8 +984,8 @@ mod properties {
                         self.open = true;
                         self.held = false;
                         let (epoch, seq) = (self.server_epoch(), self.state.seq);
-                        let hello =
-                            ServerFrame::Hello { version: 1, epoch, seq, mode: Mode::Live, timestamp: self.now };
+                        let (mode, timestamp) = (Mode::Live, self.now);
+                        let hello = ServerFrame::Hello { version: 1, build: None, epoch, seq, mode, timestamp };
                         self.down.push_back(hello);
                         self.catch_up(resume);
                         self.input(Input::Opened);

@@ -5,15 +5,20 @@
 //! knowing what was before. Names and envelope (`type`, `data`, `timestamp`) are the product's
 //! contract (docs/PROTOCOL.md); `seq` numbers events within an epoch.
 
+mod wire;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::Alert;
 use crate::ids::{AgentId, ModelId, SessionId};
 use crate::level::Level;
-use crate::record::{ApiErrorKind, CompactionTrigger, LimitWindow, ReadProgress, Rejection, Tool};
+use crate::record::{ApiErrorKind, CompactionTrigger, LimitKey, ReadProgress, Rejection, Tool};
 use crate::time::{Day, Minute, Timestamp};
 use crate::units::{Cost, TokenUsage, Tokens};
+
+pub use wire::UnknownEvent;
 
 /// Number of an event within its epoch; the first event is 1, and a state without events is at 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,7 +34,7 @@ impl Seq {
 }
 
 /// An event with its number and time, as it goes over the wire.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SequencedEvent {
     /// Its number.
     pub seq: Seq,
@@ -40,8 +45,8 @@ pub struct SequencedEvent {
     pub timestamp: Timestamp,
 }
 
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What happened. A new type also belongs into the list in `event/wire.rs`, which reads it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", content = "data")]
 pub enum Event {
     /// A session became active (or a finished one was reopened).
@@ -62,21 +67,18 @@ pub enum Event {
     /// Everything that was said of a session was withdrawn: its file was truncated or rewritten.
     #[serde(rename = "session:remove")]
     SessionRemove(SessionRemove),
-    /// A quota window changed.
+    /// The figures of a limit changed.
     #[serde(rename = "quota:update")]
     QuotaUpdate(QuotaUpdate),
-    /// A quota window reached a level for the first time since its reset.
+    /// A limit reached a level for the first time since its reset.
     #[serde(rename = "quota:warning")]
-    QuotaWarning(QuotaWarning),
-    /// The vendor of another tool said something of a limit of its own.
-    #[serde(rename = "limit:update")]
-    LimitUpdate(LimitUpdate),
+    QuotaWarning(Alert),
     /// A session's context window changed.
     #[serde(rename = "context:update")]
     ContextUpdate(ContextUpdate),
     /// A session's context reached a level for the first time since its last compaction.
     #[serde(rename = "context:warning")]
-    ContextWarning(ContextWarning),
+    ContextWarning(Alert),
     /// Usage of one or more days changed.
     #[serde(rename = "cost:update")]
     CostUpdate(CostUpdate),
@@ -86,9 +88,12 @@ pub enum Event {
     /// The health of the parts, when any of it changed.
     #[serde(rename = "health:check")]
     HealthCheck(HealthCheck),
-    /// A part failed.
+    /// A part does not work as it should, for the first time since it last did.
     #[serde(rename = "health:error")]
-    HealthError(HealthError),
+    HealthError(Alert),
+    /// Something a newer server says. Made by reading only: it is counted and shown, changes nothing, and is never sent.
+    #[serde(skip)]
+    Unknown(UnknownEvent),
 }
 
 impl Event {
@@ -103,13 +108,13 @@ impl Event {
             Self::SessionRemove(_) => "session:remove",
             Self::QuotaUpdate(_) => "quota:update",
             Self::QuotaWarning(_) => "quota:warning",
-            Self::LimitUpdate(_) => "limit:update",
             Self::ContextUpdate(_) => "context:update",
             Self::ContextWarning(_) => "context:warning",
             Self::CostUpdate(_) => "cost:update",
             Self::IngestUpdate(_) => "ingest:update",
             Self::HealthCheck(_) => "health:check",
             Self::HealthError(_) => "health:error",
+            Self::Unknown(_) => "unknown",
         }
     }
 }
@@ -321,8 +326,8 @@ impl Provenance {
 /// `quota:update`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuotaUpdate {
-    /// Which window.
-    pub window: LimitWindow,
+    /// Which limit.
+    pub key: LimitKey,
     /// Input + output tokens seen here in the window: what folk limits count. Not what the vendor
     /// counts, which includes other devices.
     pub used: Tokens,
@@ -341,29 +346,23 @@ pub struct QuotaUpdate {
     pub as_of: Timestamp,
     /// The level.
     pub status: Level,
-    /// Whether requests are being refused.
+    /// Whether requests are being refused: the newest refusal is followed neither by its reset nor by a response of a
+    /// model that the limit covers.
     pub blocked: bool,
+    /// Whether `used`, `used_by` and, of an estimate, the window's bounds are made of everything that counts. False
+    /// while older files are still to be read, and of windows longer than what is held (a week).
+    pub complete: bool,
+    /// Nothing is known of the limit any more: it is to be forgotten. The other figures are the last ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
     /// The curve so far, when it has to be replaced as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<Vec<QuotaPoint>>,
-    /// Who used the window's tokens, most first; shares of all kinds of tokens seen here.
+    /// Who used the tokens that `used` counts, most first.
     pub used_by: Vec<QuotaShare>,
-}
-
-/// `limit:update`: a limit of a tool other than Claude Code, as its vendor last told it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LimitUpdate {
-    /// Whose limit.
-    pub tool: Tool,
-    /// Which one.
-    pub window: LimitWindow,
-    /// Used share, 0 to 100; null if not said.
-    pub percent: Option<f64>,
-    /// When it is reset; null if not said. After that the share is out of date.
-    #[serde(rename = "resetTime")]
-    pub reset_time: Option<Timestamp>,
-    /// When it was said.
-    pub as_of: Timestamp,
+    /// The same tokens by model, most first.
+    #[serde(default)]
+    pub models: Vec<ModelShare>,
 }
 
 /// One point of a window's curve.
@@ -380,26 +379,24 @@ pub struct QuotaPoint {
 /// A project's part of a quota window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuotaShare {
-    /// The project; the last entry may stand for all others together.
+    /// The project's name: as much of its directory's end as tells it from the others. The last entry may stand for
+    /// all others together.
     pub project: String,
+    /// The project's directory; null where it is not known, and of the others.
+    pub directory: Option<String>,
     /// Percent of the window's tokens used on the main chain.
     pub own_percent: f64,
     /// Percent used by the project's subagents.
     pub agents_percent: f64,
 }
 
-/// `quota:warning`.
+/// A model's part of a quota window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct QuotaWarning {
-    /// Which window.
-    pub window: LimitWindow,
-    /// The level reached.
-    pub level: Level,
-    /// What happened and what to do.
-    pub message: String,
-    /// Milliseconds until the reset, if known.
-    #[serde(rename = "timeLeft")]
-    pub time_left: Option<i64>,
+pub struct ModelShare {
+    /// The model.
+    pub model: ModelId,
+    /// Percent of the window's tokens.
+    pub percent: f64,
 }
 
 /// `context:update`.
@@ -443,19 +440,6 @@ pub struct ContextPoint {
     /// A compaction happened here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub compaction: bool,
-}
-
-/// `context:warning`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ContextWarning {
-    /// The session.
-    pub id: SessionId,
-    /// The level reached.
-    pub level: Level,
-    /// What happened.
-    pub message: String,
-    /// What to do.
-    pub recommendation: String,
 }
 
 /// Usage of one day, in the configured zone.
@@ -560,8 +544,8 @@ pub struct HealthCheck {
     pub components: BTreeMap<String, ComponentHealth>,
 }
 
-/// `health:error`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a part reports of a failure. It stays in the server: pages are told of the condition, and of the part's health.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthError {
     /// The part.
     pub component: String,

@@ -3,11 +3,13 @@
 //! Rules: three digits for token counts, two units at most for spans, a dash for what is unknown
 //! (never a zero), a thin space before the percent sign.
 
+use std::collections::BTreeMap;
+
 use chrono::Datelike;
 
 use crate::event::SessionPhase;
 use crate::level::Level;
-use crate::record::{ApiErrorKind, LimitWindow, Tool};
+use crate::record::{ApiErrorKind, LimitKey, LimitScope, Tool, WindowMinutes};
 use crate::time::{DAY_MS, Day, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp, ZoneOffsets};
 use crate::units::{Cost, Money, Tokens};
 
@@ -189,7 +191,7 @@ fn weekday(day: Day) -> &'static str {
 
 /// A text on a session, with its tool in front unless that is Claude Code: `Codex · main`.
 pub fn with_tool(tool: Tool, text: String) -> String {
-    if tool == Tool::ClaudeCode { text } else { format!("{} · {text}", tool.title()) }
+    if tool == Tool::DEFAULT { text } else { format!("{} · {text}", tool.title()) }
 }
 
 /// The first eight characters of an id.
@@ -202,6 +204,39 @@ pub fn project_of(cwd: &str) -> &str {
     cwd.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or(cwd)
 }
 
+/// Names for projects by their directories: the last part, and of those that end alike as many parts as tell them
+/// apart. Directories that differ in nothing but separators have one name.
+pub fn project_labels<'a>(directories: impl IntoIterator<Item = &'a str>) -> BTreeMap<&'a str, String> {
+    let parts =
+        |directory: &'a str| -> Vec<&'a str> { directory.split(['/', '\\']).filter(|part| !part.is_empty()).collect() };
+    let mut open: BTreeMap<&'a str, Vec<&'a str>> = directories.into_iter().map(|path| (path, parts(path))).collect();
+    let mut labels = BTreeMap::new();
+    let mut length = 1;
+    while !open.is_empty() {
+        let ending = |parts: &[&'a str]| parts[parts.len().saturating_sub(length)..].join("/");
+        let mut whole: BTreeMap<String, Vec<&[&'a str]>> = BTreeMap::new();
+        for parts in open.values() {
+            let alike = whole.entry(ending(parts)).or_default();
+            if !alike.contains(&parts.as_slice()) {
+                alike.push(parts);
+            }
+        }
+        let alone = |parts: &[&'a str]| whole.get(&ending(parts)).is_none_or(|alike| alike.len() == 1);
+        let done: Vec<&'a str> = open
+            .iter()
+            .filter(|(_, parts)| parts.len() <= length || alone(parts))
+            .map(|(&directory, _)| directory)
+            .collect();
+        for directory in done {
+            let parts = open.get(directory).map(|parts| ending(parts)).unwrap_or_default();
+            labels.insert(directory, if parts.is_empty() { directory.to_owned() } else { parts });
+        }
+        open.retain(|directory, _| !labels.contains_key(directory));
+        length += 1;
+    }
+    labels
+}
+
 /// A model's name for people: `claude-opus-4-5-20251101` reads `Opus 4.5`.
 pub fn model(id: &str) -> String {
     let bare = id.rsplit(['/', '.']).find(|part| part.starts_with("claude-")).unwrap_or(id);
@@ -209,13 +244,7 @@ pub fn model(id: &str) -> String {
     let Some(rest) = bare.strip_prefix("claude-") else { return bare.to_owned() };
     let parts: Vec<&str> = rest.split('-').filter(|part| part.len() < 6 || part.parse::<u64>().is_err()).collect();
     let (numbers, names): (Vec<&str>, Vec<&str>) = parts.iter().partition(|part| part.parse::<u64>().is_ok());
-    let mut name: Vec<String> = names
-        .iter()
-        .map(|part| {
-            let mut chars = part.chars();
-            chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
-        })
-        .collect();
+    let mut name: Vec<String> = names.iter().map(|part| capitalised(part)).collect();
     if !numbers.is_empty() {
         name.push(numbers.join("."));
     }
@@ -233,13 +262,51 @@ pub fn phase(phase: SessionPhase) -> &'static str {
     }
 }
 
-/// A limit's name.
-pub fn window(window: LimitWindow) -> &'static str {
-    match window {
-        LimitWindow::FiveHour => "5-hour",
-        LimitWindow::SevenDay => "Weekly",
-        LimitWindow::SevenDayOpus => "Weekly Opus",
+/// A limit's name, with its tool in front unless that is Claude Code: `5-hour`, `Weekly Opus`, `Codex Weekly`.
+pub fn limit(key: &LimitKey) -> String {
+    let mut name = window(key.window);
+    match &key.scope {
+        LimitScope::AllModels => {}
+        LimitScope::Family(family) => {
+            name.push(' ');
+            name.push_str(&capitalised(family.as_str()));
+        }
+        LimitScope::Other(other) => {
+            name.push(' ');
+            name.push_str(other.as_str());
+        }
     }
+    if key.tool == Tool::DEFAULT { name } else { format!("{} {name}", key.tool.title()) }
+}
+
+/// A limit's name where several stand beside each other: `5-hour window`, `Weekly · Opus`, `Codex · Weekly · all models`.
+/// `account` is the account's number where the tool has several.
+pub fn limit_title(key: &LimitKey, account: Option<usize>) -> String {
+    let name = match &key.scope {
+        LimitScope::AllModels if key.window == WindowMinutes::FIVE_HOURS => format!("{} window", window(key.window)),
+        LimitScope::AllModels => format!("{} · all models", window(key.window)),
+        LimitScope::Family(family) => format!("{} · {}", window(key.window), capitalised(family.as_str())),
+        LimitScope::Other(other) => format!("{} · {}", window(key.window), other.as_str()),
+    };
+    let name = account.map_or_else(|| name.clone(), |number| format!("{name} · account {number}"));
+    with_tool(key.tool, name)
+}
+
+/// The length of a limit's window: `5-hour`, `Weekly`, `30-day`, `90-minute`.
+pub fn window(window: WindowMinutes) -> String {
+    const DAY: u32 = 24 * 60;
+    match window {
+        WindowMinutes::WEEK => "Weekly".to_owned(),
+        WindowMinutes(DAY) => "Daily".to_owned(),
+        WindowMinutes(minutes) if minutes % DAY == 0 => format!("{}-day", minutes / DAY),
+        WindowMinutes(minutes) if minutes % 60 == 0 => format!("{}-hour", minutes / 60),
+        WindowMinutes(minutes) => format!("{minutes}-minute"),
+    }
+}
+
+fn capitalised(name: &str) -> String {
+    let mut chars = name.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 /// A level.
@@ -336,6 +403,36 @@ mod tests {
         assert_eq!(utc_offset(5 * 3600 + 1800), "UTC+05:30");
         assert_eq!(utc_offset(-3600), "UTC−01:00");
         assert_eq!(age(240).replace(THIN, " "), "0.2 s");
+    }
+
+    #[test]
+    fn projects_that_end_alike_are_told_apart() {
+        let paths =
+            ["/home/ada/web/api", "/home/ada/shop/api", "/srv/shop/api", "/home/ada/engine", "/home/ada/engine/"];
+        let labels = project_labels(paths.into_iter().chain(["C:\\work\\tool", "/", "api"]));
+        let expected = [
+            ("/", "/"),
+            ("/home/ada/engine", "engine"),
+            ("/home/ada/engine/", "engine"),
+            ("/home/ada/shop/api", "ada/shop/api"),
+            ("/home/ada/web/api", "web/api"),
+            ("/srv/shop/api", "srv/shop/api"),
+            ("C:\\work\\tool", "tool"),
+            ("api", "api"),
+        ];
+        assert_eq!(labels.iter().map(|(path, label)| (*path, label.as_str())).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn limits_are_named_by_length_and_scope() {
+        let name = |text: &str| limit(&text.parse().unwrap());
+        assert_eq!(name("claude-code/300"), "5-hour");
+        assert_eq!(name("claude-code/10080/opus"), "Weekly Opus");
+        assert_eq!(name("codex/43200/other:code-review"), "Codex 30-day code-review");
+        let title = |text: &str, account| limit_title(&text.parse().unwrap(), account);
+        assert_eq!(title("claude-code/300", None), "5-hour window");
+        assert_eq!(title("codex/10080", Some(2)), "Codex · Weekly · all models · account 2");
+        assert_eq!((name("codex/1440").as_str(), name("codex/90").as_str()), ("Codex Daily", "Codex 90-minute"));
     }
 
     #[test]

@@ -57,6 +57,8 @@ text_id! {
     ToolName;
     /// Identifies one numbering of events: changes whenever numbering cannot be continued.
     Epoch;
+    /// Identifies one build of the page: a hash of its files. A server names the build it serves; set when it starts.
+    BuildId;
 }
 
 /// The vendor's id of one API message (`msg_…`), as a 128-bit hash of its text.
@@ -72,6 +74,12 @@ pub struct MessageId(u128);
 /// Requests are only told apart within one message, or looked up among those of a few days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(u64);
+
+/// An account with a vendor, as a 64-bit hash of the id that the tool's own files name it by.
+///
+/// Only a hash, so that neither an address nor an organisation's name can be stored or shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(u64);
 
 macro_rules! hashed_id {
     ($name:ident, $number:ty, $hash:path) => {
@@ -102,6 +110,23 @@ macro_rules! hashed_id {
 
 hashed_id!(MessageId, u128, xxhash_rust::xxh3::xxh3_128);
 hashed_id!(RequestId, u64, xxhash_rust::xxh3::xxh3_64);
+hashed_id!(AccountId, u64, xxhash_rust::xxh3::xxh3_64);
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl std::str::FromStr for AccountId {
+    type Err = String;
+
+    /// Reads 16 hexadecimal digits in lower case, as they are displayed.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = u64::from_str_radix(text, 16).map(Self).ok();
+        number.filter(|id| id.to_string() == text).ok_or_else(|| format!("{text:?} is no account"))
+    }
+}
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

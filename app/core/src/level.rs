@@ -68,12 +68,11 @@ impl Thresholds {
 /// A level falls only after this long below its threshold, so that it does not flicker.
 pub const FALL_DELAY_MS: i64 = 60 * SECOND_MS;
 
-/// A level over time: rises at once, falls late, and remembers what it has warned of.
+/// A level over time: rises at once and falls late.
 #[derive(Clone, Debug, Default)]
 pub struct LevelGauge {
     shown: Level,
     below_since: Option<Timestamp>,
-    warned: Level,
 }
 
 impl LevelGauge {
@@ -97,17 +96,9 @@ impl LevelGauge {
         self.shown
     }
 
-    /// The window was reset, or the context compacted: the level falls at once and warnings re-arm.
+    /// The window was reset, or the context compacted: the level falls at once.
     pub fn reset(&mut self, raw: Level) {
-        *self = Self { shown: raw, below_since: None, warned: Level::Healthy };
-    }
-
-    /// The level to warn of, once per level until the next reset.
-    pub fn take_warning(&mut self) -> Option<Level> {
-        (self.shown > self.warned).then(|| {
-            self.warned = self.shown;
-            self.shown
-        })
+        *self = Self { shown: raw, below_since: None };
     }
 }
 
@@ -143,19 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn warns_once_a_level_and_again_after_a_reset() {
+    fn a_reset_lowers_it_at_once() {
         let mut gauge = LevelGauge::default();
-        gauge.observe(Level::Warning, at(0));
-        assert_eq!(gauge.take_warning(), Some(Level::Warning));
-        assert_eq!(gauge.take_warning(), None);
-        gauge.observe(Level::Critical, at(1));
-        assert_eq!(gauge.take_warning(), Some(Level::Critical));
-        gauge.observe(Level::Healthy, at(100));
-        gauge.observe(Level::Healthy, at(200));
-        gauge.observe(Level::Warning, at(201));
-        assert_eq!(gauge.take_warning(), None, "not re-armed by falling alone");
+        gauge.observe(Level::Critical, at(0));
         gauge.reset(Level::Healthy);
-        gauge.observe(Level::Warning, at(202));
-        assert_eq!(gauge.take_warning(), Some(Level::Warning));
+        assert_eq!(gauge.observe(Level::Healthy, at(1)), Level::Healthy);
     }
 }

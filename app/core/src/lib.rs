@@ -12,6 +12,7 @@
 //! agree to the byte.
 
 pub mod accounts;
+pub mod alert;
 pub mod connection;
 pub mod drift;
 pub mod event;
@@ -30,6 +31,7 @@ pub mod session;
 pub mod simulator;
 pub mod state;
 pub mod time;
+mod tools;
 pub mod tracker;
 pub mod transcript;
 pub mod units;

@@ -6,11 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Seq, SequencedEvent};
-use crate::ids::Epoch;
+use crate::ids::{BuildId, Epoch};
 use crate::state::{DashboardState, Mode};
 use crate::time::Timestamp;
 
-/// The protocol's version, in `hello`.
+/// The protocol's version, in `hello`. Rises when a page of an older version could misread what is sent; such a page
+/// applies nothing any more and asks to be reloaded.
 pub const VERSION: u32 = 1;
 /// The WebSocket subprotocol.
 pub const SUBPROTOCOL: &str = "dashboard.v1";
@@ -25,6 +26,9 @@ pub enum ServerFrame {
     Hello {
         /// [`VERSION`].
         version: u32,
+        /// The build of the page that the server serves; absent from servers before November 2026.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        build: Option<BuildId>,
         /// The numbering in force.
         epoch: Epoch,
         /// Number of the newest event.
@@ -43,7 +47,7 @@ pub enum ServerFrame {
         /// The state.
         state: Box<DashboardState>,
     },
-    /// Events, without a gap.
+    /// Events, without a gap. Of an event of unknown type a page keeps the number only.
     Events {
         /// Number of the first.
         from: Seq,

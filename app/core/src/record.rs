@@ -4,42 +4,49 @@
 //! for sessions and quotas is for the trackers. No record can hold a word of a conversation: there
 //! is no field for one (docs/DECISIONS, Privacy).
 
+mod limit;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentId, CallId, MessageId, ModelId, RequestId, SessionId, ToolName};
 use crate::time::Timestamp;
+use crate::tools::tools;
 use crate::units::{Money, TokenUsage, Tokens};
 
-/// The coding assistant a record comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub enum Tool {
-    /// Anthropic's Claude Code.
-    #[default]
-    ClaudeCode,
-    /// OpenAI's Codex CLI.
-    Codex,
+pub use limit::{LimitKey, LimitName, LimitScope, RateLimitReport, UnknownLimit, WindowMinutes};
+
+macro_rules! define_tool {
+    ($($(#[$doc:meta])* $variant:ident = $id:literal in $module:ident;)*) => {
+        /// The coding assistant a record comes from. The variants are the lines of the list in `tools.rs`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+        pub enum Tool {
+            $($(#[$doc])* #[serde(rename = $id)] $variant,)*
+        }
+
+        impl Tool {
+            /// All of them, in the order of the list.
+            pub const ALL: [Self; [$($id),*].len()] = [$(Self::$variant),*];
+
+            /// The one that is meant where none is named: the first of the list. Its plan is what `--plan` names, and
+            /// its limits have the page's first places.
+            pub const DEFAULT: Self = Self::ALL[0];
+
+            /// Its id: its name in options, figures, checkpoints and databases. Never changes.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $id,)*
+                }
+            }
+        }
+    };
 }
 
-impl Tool {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::ClaudeCode, Self::Codex];
+tools!(define_tool);
 
-    /// Its name in options, figures and files.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ClaudeCode => "claude-code",
-            Self::Codex => "codex",
-        }
-    }
-
-    /// Its name for people.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::ClaudeCode => "Claude Code",
-            Self::Codex => "Codex",
-        }
+impl Default for Tool {
+    fn default() -> Self {
+        Self::DEFAULT
     }
 }
 
@@ -73,6 +80,8 @@ pub enum Record {
     Agent(AgentMeta),
     /// What the tool itself says a session has used.
     ToolCost(Box<ToolCost>),
+    /// The vendor said which plan an account has, and which credits.
+    Account(AccountReport),
     /// A turn or a call of a tool began or ended. Only from readers that are asked for it.
     Activity(Activity),
 }
@@ -90,6 +99,7 @@ impl Record {
             Self::ApiError(error) => error.at,
             Self::Agent(_) => None,
             Self::ToolCost(cost) => cost.at,
+            Self::Account(account) => Some(account.at),
             Self::Activity(activity) => Some(activity.at),
         }
     }
@@ -106,7 +116,7 @@ impl Record {
             Self::ApiError(error) => error.at = None,
             Self::ToolCost(cost) => cost.at = None,
             Self::Agent(_) => {}
-            Self::RateLimit(_) | Self::Activity(_) => return None,
+            Self::RateLimit(_) | Self::Account(_) | Self::Activity(_) => return None,
         }
         Some(self)
     }
@@ -124,17 +134,9 @@ impl Record {
             Self::Agent(agent) => Some(&agent.session),
             Self::ToolCost(cost) => Some(&cost.session),
             Self::Activity(activity) => Some(&activity.session),
+            Self::Account(_) => None,
         }
     }
-}
-
-/// How a request of a session went; of two of the same time a refusal counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RequestOutcome {
-    /// When.
-    pub at: Timestamp,
-    /// If it was refused because of a limit, when that is reset.
-    pub refused_until: Option<Timestamp>,
 }
 
 /// How a tool tells its responses apart.
@@ -250,6 +252,8 @@ pub struct Lineage {
 /// How full a session's context window is, as the tool itself tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextFill {
+    /// The tool whose session it is.
+    pub tool: Tool,
     /// The session.
     pub session: SessionId,
     /// When.
@@ -287,37 +291,6 @@ pub struct Compaction {
     pub pre_tokens: Option<Tokens>,
     /// Fill after, in tokens; unknown in older versions until the next response.
     pub post_tokens: Option<Tokens>,
-}
-
-/// A limit the vendor keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LimitWindow {
-    /// The rolling five-hour window.
-    FiveHour,
-    /// The week, all models.
-    SevenDay,
-    /// The week, the largest model only.
-    SevenDayOpus,
-}
-
-/// A statement of the vendor (or of the simulator standing in for it) on one limit.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RateLimitReport {
-    /// Whose vendor said it: every tool has limits of its own.
-    pub tool: Tool,
-    /// When it was said.
-    pub at: Timestamp,
-    /// Which limit.
-    pub window: LimitWindow,
-    /// Used share of the limit, 0 to 100, if said.
-    pub used_percent: Option<f64>,
-    /// When the window is reset, if said.
-    pub resets_at: Option<Timestamp>,
-    /// Whether a request was refused because of it.
-    pub rejected: bool,
-    /// The session that was told, if one was.
-    pub session: Option<SessionId>,
 }
 
 /// Kind of a failed request, without its text.
@@ -375,6 +348,32 @@ pub struct ToolModelCost {
     pub usage: TokenUsage,
     /// What they cost.
     pub cost: Option<Money>,
+}
+
+/// A statement of the vendor on an account: its plan and what was bought beyond. Given out when it changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccountReport {
+    /// Whose vendor said it.
+    pub tool: Tool,
+    /// When it was said.
+    pub at: Timestamp,
+    /// The plan, by the vendor's own name, if said.
+    pub plan: Option<LimitName>,
+    /// Credits that are used once the plan's limits are reached, if said.
+    pub credits: Option<Credits>,
+    /// Which kind of limit the newest request reached, by the vendor's own name; none if it reached none.
+    pub reached: Option<LimitName>,
+}
+
+/// Credits of an account.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Credits {
+    /// Whether there are any.
+    pub available: bool,
+    /// Whether there is no end to them.
+    pub unlimited: bool,
+    /// How many are left, in the vendor's own unit, if said.
+    pub balance: Option<f64>,
 }
 
 /// What a subagent's `.meta.json` says. Its description is text and is not kept.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentId, CallId, MessageId, ModelId, SessionId, ToolName};
-use crate::record::{Compaction, CompactionTrigger, LimitWindow, Place, RateLimitReport, Tool, UsageRecord};
+use crate::record::{Compaction, CompactionTrigger, LimitKey, Place, RateLimitReport, Tool, UsageRecord};
 use crate::time::Timestamp;
 use crate::units::{TokenUsage, Tokens};
 
@@ -90,7 +90,7 @@ pub enum RecordKind {
     Limit {
         /// Which limit.
         #[cfg_attr(feature = "schema", schema(value_type = String))]
-        window: LimitWindow,
+        limit: LimitKey,
         /// Used share of it, 0 to 100.
         used_percent: Option<f64>,
         /// When it is reset.
@@ -157,9 +157,9 @@ impl SessionRecordsBuilder {
 
     /// Takes a statement on a limit.
     pub fn limit(&mut self, report: &RateLimitReport) {
-        let &RateLimitReport { tool, at, window, used_percent, resets_at, rejected, .. } = report;
-        let what = RecordKind::Limit { window, used_percent, resets_at, rejected };
-        self.records.push((SessionRecord { tool, at: Some(at), what }, Place::default()));
+        let &RateLimitReport { ref limit, at, used_percent, resets_at, rejected, .. } = report;
+        let what = RecordKind::Limit { limit: limit.clone(), used_percent, resets_at, rejected };
+        self.records.push((SessionRecord { tool: limit.tool, at: Some(at), what }, Place::default()));
     }
 
     /// Takes a turn.

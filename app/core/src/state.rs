@@ -4,30 +4,29 @@
 //! the page and in the demo alike, so that
 //! `fold(snapshot, later events) == fold(all events)`. Everything is bounded; what is dropped is
 //! decided by the events themselves, never by a clock. Figures that depend on the present moment
-//! (rates, ages, what to alert of) are functions of the state and `now`, further down in
+//! (rates, ages) are functions of the state and `now`, further down in
 //! [`derived`].
 
 mod derived;
+mod log;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::Condition;
 use crate::event::{
-    AgentTokens, AgentsRest, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, HealthError,
-    HealthStatus, IngestUpdate, LimitUpdate, MinuteTokens, QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase,
-    SessionTokens, SessionUpdate,
+    AgentTokens, AgentsRest, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, IngestUpdate,
+    MinuteTokens, QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens, SessionUpdate,
 };
 use crate::format;
 use crate::ids::{AgentId, ModelId, SessionId};
-use crate::level::Level;
-use crate::record::{ApiErrorKind, LimitWindow, Tool};
-use crate::time::{Day, MINUTE_MS, Timestamp, ZoneOffsets, month_start};
+use crate::record::{ApiErrorKind, LimitKey, LimitScope, Tool, WindowMinutes};
+use crate::time::{DAY_MS, Day, MINUTE_MS, Minute, Timestamp, ZoneOffsets, month_start};
 use crate::units::{Cost, TokenUsage, Tokens};
 
-pub use derived::{
-    AGENT_ACTIVE_MS, Alert, AlertSubject, CacheGrade, OFFICIAL_FRESH_MS, RATE_MINUTES, SessionTotals, rate_per_min,
-};
+pub use derived::{AGENT_ACTIVE_MS, CacheGrade, OFFICIAL_FRESH_MS, RATE_MINUTES, SessionTotals, rate_per_min};
+pub use log::{LogEntry, LogLine};
 
 /// Most sessions kept; the longest ended go first.
 pub const MAX_SESSIONS: usize = 200;
@@ -39,8 +38,13 @@ pub const AGENTS_REPORTED: usize = 50;
 pub const MINUTES_KEPT: i64 = 300;
 /// Most points of a session's context curve; beyond, every other one goes.
 pub const MAX_CONTEXT_POINTS: usize = 240;
-/// Most points of a quota window's curve.
+/// Most limits kept; what is said of further ones is passed over.
+pub const MAX_LIMITS: usize = 64;
+/// Most points of a limit's curve.
 pub const MAX_QUOTA_POINTS: usize = 300;
+/// Days before and after the beginning whose changes of offset from UTC the state carries: the page shows times of ten
+/// years at most, and the state of a page that was open for a year still begins its days right.
+const ZONE_REACH_DAYS: (i64, i64) = (10 * 366, 3 * 366);
 /// Days of usage shown beside the current month.
 pub const DAYS_SHOWN: usize = 14;
 
@@ -88,15 +92,9 @@ pub struct DashboardState {
     pub at: Timestamp,
     /// Active and today's sessions.
     pub sessions: BTreeMap<SessionId, Session>,
-    /// The five-hour window.
-    pub five_hour: Option<QuotaWindow>,
-    /// The week, all models.
-    pub seven_day: Option<QuotaWindow>,
-    /// The week, largest model; only where the vendor reports it.
-    pub seven_day_opus: Option<QuotaWindow>,
-    /// Limits of other tools, as their vendors last told them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub limits: BTreeMap<Tool, BTreeMap<LimitWindow, LimitUpdate>>,
+    /// Every limit of every tool of which anything is known, at most [`MAX_LIMITS`].
+    #[serde(default)]
+    pub limits: BTreeMap<LimitKey, LimitState>,
     /// Today, in the configured zone.
     pub today: Option<Day>,
     /// Usage by day, oldest first: the current month and the last [`DAYS_SHOWN`] days.
@@ -106,7 +104,7 @@ pub struct DashboardState {
     /// How the parts are.
     pub health: HealthCheck,
     /// The last failure of a part.
-    pub last_failure: Option<HealthError>,
+    pub last_failure: Option<LastFailure>,
     /// The newest events, oldest first, as lines of the log.
     pub log: VecDeque<LogLine>,
 }
@@ -162,9 +160,9 @@ pub struct ContextWindow {
     pub points: Vec<ContextPoint>,
 }
 
-/// A quota window: the last `quota:update` and the curve of those before.
+/// A limit: the last `quota:update` and the curve of those before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct QuotaWindow {
+pub struct LimitState {
     /// The newest figures.
     #[serde(flatten)]
     pub now: QuotaUpdate,
@@ -172,37 +170,37 @@ pub struct QuotaWindow {
     pub points: Vec<QuotaPoint>,
 }
 
-/// One line of the event log.
+/// When a part of the dashboard last stopped working as it should.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogLine {
-    /// The event's number.
-    pub seq: Seq,
-    /// Its time.
+pub struct LastFailure {
+    /// The part.
+    pub component: String,
+    /// When.
     pub at: Timestamp,
-    /// Its type, e.g. `session:tokens`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// What it is about: a project, a window, a part.
-    pub subject: String,
-    /// What changed, in a few words.
-    pub change: String,
-    /// The level, for warnings.
-    pub level: Level,
 }
 
 impl DashboardState {
-    /// An empty state at the beginning of an epoch.
+    /// An empty state at the beginning of an epoch. Of `zone` it keeps what a page needs.
     pub fn new(mode: Mode, zone: ZoneOffsets, plan: Option<String>, at: Timestamp) -> Self {
+        let (back, ahead) = ZONE_REACH_DAYS;
+        let zone = zone.between(at.plus_ms(-back * DAY_MS), at.plus_ms(ahead * DAY_MS));
         Self { mode, zone, plan, at, ..Self::default() }
+    }
+
+    /// Numbers an event and folds it in.
+    pub fn take(&mut self, event: Event, timestamp: Timestamp) -> SequencedEvent {
+        let event = SequencedEvent { seq: self.seq.next(), event, timestamp };
+        self.apply(&event);
+        event
     }
 
     /// Folds one event in.
     pub fn apply(&mut self, event: &SequencedEvent) {
-        if let Some(line) = self.log_line(event) {
+        if let Some(entry) = LogEntry::of(event, self) {
             if self.log.len() == MAX_LOG {
                 self.log.pop_front();
             }
-            self.log.push_back(line);
+            self.log.push_back(LogLine { seq: event.seq, at: event.timestamp, entry });
         }
         self.apply_silently(&event.event, event.timestamp);
         self.seq = event.seq;
@@ -233,24 +231,19 @@ impl DashboardState {
                 }
             }
             Event::SessionRemove(remove) => drop(self.sessions.remove(&remove.id)),
-            Event::QuotaUpdate(update) => {
-                let window = match update.window {
-                    LimitWindow::FiveHour => &mut self.five_hour,
-                    LimitWindow::SevenDay => &mut self.seven_day,
-                    LimitWindow::SevenDayOpus => &mut self.seven_day_opus,
-                };
-                QuotaWindow::update(window, update);
-            }
-            Event::LimitUpdate(update) => {
-                self.limits.entry(update.tool).or_default().insert(update.window, *update);
-            }
+            Event::QuotaUpdate(update) => self.limit(update),
             Event::ContextUpdate(update) => self.session(&update.id, update.as_of).context(update),
             Event::CostUpdate(update) => self.cost(update),
             Event::IngestUpdate(update) => self.ingest.clone_from(update),
             Event::HealthCheck(check) => self.health.clone_from(check),
-            Event::HealthError(error) => self.last_failure = Some(error.clone()),
-            // For the log and for notifications: alerts are derived from the levels, the last error is in the update.
+            Event::HealthError(alert) => {
+                if let Condition::PartFailing { component } = &alert.condition {
+                    self.last_failure = Some(LastFailure { component: component.clone(), at: timestamp });
+                }
+            }
+            // For the log and for notifications: alerts are derived from the state, the last error is in the update.
             Event::QuotaWarning(_) | Event::ContextWarning(_) | Event::SessionError(_) => {}
+            Event::Unknown(_) => {}
         }
     }
 
@@ -310,96 +303,33 @@ impl DashboardState {
         self.days.retain(|day| day.day >= oldest && day.responses > 0);
     }
 
-    /// How an event reads in the log; `None` for those that only accompany others.
-    fn log_line(&self, event: &SequencedEvent) -> Option<LogLine> {
-        let project = |id: &SessionId| {
-            let known = self.sessions.get(id).map(|session| session.project.as_str());
-            known.unwrap_or_else(|| format::short_id(id.as_str())).to_owned()
-        };
-        let mut level = Level::Healthy;
-        let (subject, change) = match &event.event {
-            Event::SessionStart(start) => (start.project.clone(), "started".to_owned()),
-            Event::SessionUpdate(update) => {
-                let before = self.sessions.get(&update.id).map(|session| session.phase);
-                if before == Some(update.phase) {
-                    return None;
-                }
-                (update.project.clone(), format::phase(update.phase).to_lowercase())
-            }
-            Event::SessionTokens(tokens) => {
-                let before = self.sessions.get(&tokens.id).map(|session| session.usage).unwrap_or_default();
-                let all = tokens.usage.total() - before.total();
-                let output = tokens.usage.output - before.output;
-                let change = format!("+{} · out {}", format::exact(all.0), format::exact(output.0));
-                (project(&tokens.id), change)
-            }
-            Event::SessionRemove(remove) => (project(&remove.id), "withdrawn: its file was rewritten".to_owned()),
-            Event::SessionError(error) => {
-                level = Level::Warning;
-                (project(&error.id), format::api_error(error.error).to_owned())
-            }
-            Event::SessionComplete(complete) => {
-                (project(&complete.id), format!("ended · {} tokens", format::tokens(complete.tokens)))
-            }
-            Event::QuotaUpdate(update) => {
-                let change = match (self.window(update.window), update.percent) {
-                    (Some(QuotaWindow { now: QuotaUpdate { percent: Some(before), .. }, .. }), Some(now)) => {
-                        format!("{before:.1} → {}", format::percent_1(now))
-                    }
-                    (_, Some(now)) => format::percent_1(now),
-                    (_, None) => format!("{} tokens", format::tokens(update.used)),
-                };
-                (format::window(update.window).to_owned(), change)
-            }
-            Event::QuotaWarning(warning) => {
-                level = warning.level;
-                let left = warning.time_left.map_or_else(String::new, |ms| format!(" · reset in {}", format::span(ms)));
-                (format::window(warning.window).to_owned(), format!("{}{left}", warning.level.as_str()))
-            }
-            Event::LimitUpdate(update) => {
-                let before = self.limits.get(&update.tool).and_then(|limits| limits.get(&update.window));
-                let change = match (before.and_then(|before| before.percent), update.percent?) {
-                    // Said once more.
-                    (Some(before), now) if before == now => return None,
-                    (Some(before), now) => format!("{before:.1} → {}", format::percent_1(now)),
-                    (None, now) => format::percent_1(now),
-                };
-                (format!("{} {}", update.tool.title(), format::window(update.window)), change)
-            }
-            Event::ContextUpdate(update) => {
-                let before = self.sessions.get(&update.id).and_then(|s| s.context.as_ref()).and_then(|c| c.now.percent);
-                let change = match (update.compaction, before, update.percent) {
-                    (Some(_), _, _) => "compacted".to_owned(),
-                    (None, Some(before), Some(now)) => format!("{before:.1} → {}", format::percent_1(now)),
-                    (None, _, now) => now.map_or_else(|| format::UNKNOWN.to_owned(), format::percent_1),
-                };
-                (project(&update.id), change)
-            }
-            Event::ContextWarning(warning) => {
-                level = warning.level;
-                (project(&warning.id), warning.level.as_str().to_owned())
-            }
-            Event::HealthCheck(check) => {
-                let healthy = check.components.values().filter(|c| c.status == HealthStatus::Healthy).count();
-                (format!("{healthy} of {} healthy", check.components.len()), format::clients(check.clients))
-            }
-            Event::HealthError(error) => {
-                level = Level::Danger;
-                (error.component.clone(), error.error.clone())
-            }
-            Event::CostUpdate(_) | Event::IngestUpdate(_) => return None,
-        };
-        let kind = event.event.kind().to_owned();
-        Some(LogLine { seq: event.seq, at: event.timestamp, kind, subject, change, level })
+    /// Folds in the figures of a limit.
+    fn limit(&mut self, update: &QuotaUpdate) {
+        if update.gone {
+            self.limits.remove(&update.key);
+        } else if let Some(limit) = self.limits.get_mut(&update.key) {
+            limit.update(update);
+        } else if self.limits.len() < MAX_LIMITS {
+            let mut limit = LimitState { now: update.clone(), points: Vec::new() };
+            limit.update(update);
+            self.limits.insert(update.key.clone(), limit);
+        }
     }
 
-    /// A quota window, if anything is known of it.
-    pub fn window(&self, window: LimitWindow) -> Option<&QuotaWindow> {
-        match window {
-            LimitWindow::FiveHour => self.five_hour.as_ref(),
-            LimitWindow::SevenDay => self.seven_day.as_ref(),
-            LimitWindow::SevenDayOpus => self.seven_day_opus.as_ref(),
-        }
+    /// Claude's five-hour limit on all models, if anything is known of it; the first account's, if there are several.
+    pub fn five_hour(&self) -> Option<&LimitState> {
+        self.of_claude(WindowMinutes::FIVE_HOURS)
+    }
+
+    /// Claude's weekly limit on all models, if anything is known of it; the first account's, if there are several.
+    pub fn seven_day(&self) -> Option<&LimitState> {
+        self.of_claude(WindowMinutes::WEEK)
+    }
+
+    fn of_claude(&self, window: WindowMinutes) -> Option<&LimitState> {
+        let wanted =
+            |key: &LimitKey| key.tool == Tool::DEFAULT && key.window == window && key.scope == LimitScope::AllModels;
+        self.limits.iter().find(|(key, _)| wanted(key)).map(|(_, limit)| limit)
     }
 }
 
@@ -484,28 +414,34 @@ fn thin(points: &mut Vec<ContextPoint>) {
     }
 }
 
-impl QuotaWindow {
-    fn update(window: &mut Option<Self>, update: &QuotaUpdate) {
-        let mut now = update.clone();
-        let mut points = match (now.history.take(), window.take()) {
-            (Some(history), _) => history,
-            (None, Some(before)) if same_window(&before.now, update) => before.points,
-            (None, _) => Vec::new(),
-        };
+impl LimitState {
+    fn update(&mut self, update: &QuotaUpdate) {
+        if !same_window(&self.now, update) {
+            self.points.clear();
+        }
+        self.now.clone_from(update);
+        if let Some(history) = self.now.history.take() {
+            self.points = history;
+        }
         let point = QuotaPoint { minute: update.as_of.minute(), used: update.used, percent: update.percent };
-        match points.last_mut() {
-            Some(last) if last.minute >= point.minute => *last = QuotaPoint { minute: last.minute, ..point },
-            _ => points.push(point),
-        }
-        if points.len() > MAX_QUOTA_POINTS {
-            points.drain(..points.len() - MAX_QUOTA_POINTS);
-        }
-        *window = Some(Self { now, points });
+        push_quota_point(&mut self.points, point, update.key.window);
     }
 }
 
+/// Adds a point to a limit's curve: one for each of [`MAX_QUOTA_POINTS`] equal parts of the window, the newest of each.
+pub(crate) fn push_quota_point(points: &mut Vec<QuotaPoint>, point: QuotaPoint, window: WindowMinutes) {
+    let part = |minute: Minute| minute.0.div_euclid(i64::from(window.0).div_euclid(MAX_QUOTA_POINTS as i64).max(1));
+    match points.last_mut() {
+        Some(last) if part(last.minute) >= part(point.minute) => {
+            *last = QuotaPoint { minute: last.minute.max(point.minute), ..point };
+        }
+        _ => points.push(point),
+    }
+    points.drain(..points.len().saturating_sub(MAX_QUOTA_POINTS));
+}
+
 /// Reset times of one window differ by fractions of a second from report to report.
-fn same_window(before: &QuotaUpdate, now: &QuotaUpdate) -> bool {
+pub(crate) fn same_window(before: &QuotaUpdate, now: &QuotaUpdate) -> bool {
     before.provenance == now.provenance && same_reset(before.reset_time, now.reset_time)
 }
 

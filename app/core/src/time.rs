@@ -18,8 +18,8 @@ pub const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// See [`SECOND_MS`].
 pub const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// A time further ahead than this is unknown: a clock is wrong, or a zone was written as UTC (docs/DECISIONS, The
-/// future).
+/// A time further ahead of the present than this is unknown: a clock is wrong, or a zone was written as UTC. Clocks of
+/// machines that share a directory differ by seconds, rarely by minutes. The rule is docs/DECISIONS.md's, "The future".
 pub const FUTURE_TOLERANCE_MS: i64 = 5 * MINUTE_MS;
 
 /// A calendar day in some zone.
@@ -30,6 +30,9 @@ pub type Day = NaiveDate;
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self(0);
+
     /// The instant `ms` milliseconds after 1970-01-01T00:00:00Z, kept within years 0 to 9999.
     pub fn from_unix_ms(ms: i64) -> Self {
         Self(ms.clamp(-62_167_219_200_000, 253_402_300_799_999))
@@ -82,11 +85,6 @@ impl Timestamp {
         Some(Self::from_unix_ms(base + fraction_ms - offset_min * MINUTE_MS))
     }
 
-    /// The instant, unless it lies in the future of `now` beyond [`FUTURE_TOLERANCE_MS`]: then it is not known.
-    pub fn known_at(self, now: Self) -> Option<Self> {
-        (self.ms_since(now) <= FUTURE_TOLERANCE_MS).then_some(self)
-    }
-
     /// `ms` milliseconds later (or earlier, if negative).
     #[must_use]
     pub fn plus_ms(self, ms: i64) -> Self {
@@ -96,6 +94,14 @@ impl Timestamp {
     /// Milliseconds from `earlier` to `self`; negative if `earlier` is later.
     pub fn ms_since(self, earlier: Self) -> i64 {
         self.0 - earlier.0
+    }
+
+    /// `self`, if it may be believed at `now`; a time more than [`FUTURE_TOLERANCE_MS`] ahead is unknown until then.
+    ///
+    /// Times are stored as they stand in the transcript and asked at each use, so that a time becomes known by itself
+    /// once it has come.
+    pub fn known_at(self, now: Self) -> Option<Self> {
+        (self.ms_since(now) <= FUTURE_TOLERANCE_MS).then_some(self)
     }
 
     /// The last multiple of `span_ms` since the epoch that is not after `self`.
@@ -143,8 +149,8 @@ impl Minute {
     }
 }
 
-/// How local time differs from UTC, as a list of transitions: from each instant on, the offset in
-/// seconds east of UTC. Before the first one, the first one's offset applies; none means UTC.
+/// How local time differs from UTC, as a list of transitions, oldest first: from each instant on, the offset in seconds
+/// east of UTC, less than a day either way. Before the first one, the first one's offset applies; none means UTC.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ZoneOffsets(Vec<(Timestamp, i32)>);
@@ -183,13 +189,35 @@ impl ZoneOffsets {
         (ms / HOUR_MS, ms / MINUTE_MS % 60, ms / SECOND_MS % 60, ms % SECOND_MS)
     }
 
-    /// The instant `day` begins.
+    /// The instant `day` begins: the first one at which the calendar shows this day, or a later one.
+    ///
+    /// That is midnight, unless the clock is changed there. Where midnight is skipped, the day begins at the change
+    /// (America/Santiago in spring: at 01:00). Where it occurs twice, the day begins at the first one
+    /// (America/Havana in autumn). A day that was skipped whole (Pacific/Apia, 2011-12-30) begins with the next.
     pub fn day_start(&self, day: Day) -> Timestamp {
         let midnight = day.and_time(NaiveTime::MIN).and_utc().timestamp_millis();
-        // Twice, because the offset at the answer may differ from the offset at the first guess.
-        let guess = Timestamp::from_unix_ms(midnight);
-        let first = guess.plus_ms(-i64::from(self.offset_s(guess)) * SECOND_MS);
-        guess.plus_ms(-i64::from(self.offset_s(first)) * SECOND_MS)
+        let starting_at = |offset_s: i32| Timestamp::from_unix_ms(midnight - i64::from(offset_s) * SECOND_MS);
+        // Offsets are less than a day, so whatever held until a day before midnight in UTC ended before this day.
+        let earliest = Timestamp::from_unix_ms(midnight - DAY_MS);
+        let first = self.0.partition_point(|&(from, _)| from <= earliest).saturating_sub(1);
+        let stretches = self.0.get(first..).unwrap_or_default();
+        for (index, &(from, offset)) in stretches.iter().enumerate() {
+            let start = starting_at(offset);
+            // The first offset of all also applies before its own beginning.
+            let start = if first + index == 0 { start } else { start.max(from) };
+            if stretches.get(index + 1).is_none_or(|&(until, _)| start < until) {
+                return start;
+            }
+        }
+        starting_at(0)
+    }
+
+    /// The transitions that matter between two instants: those within, and the offset that holds at the first.
+    #[must_use]
+    pub fn between(&self, from: Timestamp, until: Timestamp) -> Self {
+        let first = self.0.partition_point(|&(at, _)| at <= from).saturating_sub(1);
+        let last = self.0.partition_point(|&(at, _)| at <= until);
+        Self(self.0.get(first..last.max(first + 1)).unwrap_or_default().to_vec())
     }
 }
 
@@ -249,5 +277,83 @@ mod tests {
         let day = Day::from_ymd_opt(2026, 10, 26).unwrap();
         assert_eq!(berlin.day_start(day).to_string(), "2026-10-25T23:00:00.000Z");
         assert_eq!(berlin.day_start(day.pred_opt().unwrap()).to_string(), "2026-10-24T22:00:00.000Z");
+    }
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(text).unwrap()
+    }
+
+    fn day(text: &str) -> Day {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_day_without_a_midnight_begins_when_the_clock_was_changed() {
+        // Santiago, spring 2026: at 00:00 the clock goes to 01:00.
+        let santiago =
+            ZoneOffsets::new(vec![(at("2026-04-05T03:00:00Z"), -14_400), (at("2026-09-06T04:00:00Z"), -10_800)]);
+        let start = santiago.day_start(day("2026-09-06"));
+        assert_eq!(start, at("2026-09-06T04:00:00Z"));
+        assert_eq!(santiago.clock(start), (1, 0, 0, 0));
+        assert_eq!(santiago.day(start), day("2026-09-06"));
+        assert_eq!(santiago.day(start.plus_ms(-1)), day("2026-09-05"));
+    }
+
+    #[test]
+    fn a_day_with_two_midnights_begins_at_the_first() {
+        // Havana, autumn 2026: at 01:00 the clock goes back to 00:00.
+        let havana =
+            ZoneOffsets::new(vec![(at("2026-03-08T05:00:00Z"), -14_400), (at("2026-11-01T05:00:00Z"), -18_000)]);
+        assert_eq!(havana.day_start(day("2026-11-01")), at("2026-11-01T04:00:00Z"));
+        assert_eq!(havana.day_start(day("2026-11-02")), at("2026-11-02T05:00:00Z"));
+    }
+
+    #[test]
+    fn a_day_that_was_left_out_begins_with_the_next() {
+        // Apia, 2011: from the 29th, 10 h behind, straight to the 31st, 14 h ahead.
+        let apia = ZoneOffsets::new(vec![(at("2011-09-24T14:00:00Z"), -36_000), (at("2011-12-30T10:00:00Z"), 50_400)]);
+        for text in ["2011-12-30", "2011-12-31"] {
+            assert_eq!(apia.day_start(day(text)), at("2011-12-30T10:00:00Z"), "{text}");
+        }
+        assert_eq!(apia.day_start(day("2011-12-29")), at("2011-12-29T10:00:00Z"));
+    }
+
+    #[test]
+    fn before_the_first_transition_its_offset_holds() {
+        let zone = ZoneOffsets::new(vec![(at("2026-01-01T00:00:00Z"), 3_600), (at("2026-06-01T00:00:00Z"), 7_200)]);
+        assert_eq!(zone.day_start(day("1999-05-05")), at("1999-05-04T23:00:00Z"));
+        assert_eq!(ZoneOffsets::utc().day_start(day("1999-05-05")), at("1999-05-05T00:00:00Z"));
+    }
+
+    #[test]
+    fn a_stretch_of_a_zone_reads_the_same_within() {
+        let zone = ZoneOffsets::new((0..20).map(|i| (Timestamp::from_unix_ms(i * HOUR_MS), i as i32 * 60)).collect());
+        for (from, until) in [(0, 20), (3, 7), (-5, -2), (25, 30), (4, 4)] {
+            let [from, until] = [from, until].map(|hours| Timestamp::from_unix_ms(hours * HOUR_MS));
+            let part = zone.between(from, until);
+            let mut now = from;
+            while now <= until {
+                assert_eq!(part.offset_s(now), zone.offset_s(now), "{from} {until} {now}");
+                now = now.plus_ms(HOUR_MS / 4);
+            }
+        }
+        assert_eq!(zone.between(Timestamp::from_unix_ms(3 * HOUR_MS), Timestamp::from_unix_ms(7 * HOUR_MS)).0.len(), 5);
+        assert_eq!(ZoneOffsets::utc().between(Timestamp::default(), Timestamp::default()), ZoneOffsets::utc());
+    }
+
+    #[test]
+    fn a_time_in_the_future_is_unknown_until_it_has_come() {
+        let now = at("2026-09-20T12:00:00Z");
+        for (text, known) in [
+            ("1970-01-01T00:00:00Z", true),
+            ("2026-09-20T12:00:00Z", true),
+            ("2026-09-20T12:05:00Z", true),
+            ("2026-09-20T12:05:00.001Z", false),
+            ("2099-01-01T00:00:00Z", false),
+        ] {
+            assert_eq!(at(text).known_at(now), known.then(|| at(text)), "{text}");
+        }
+        let later = at("2026-09-20T12:05:00.001Z");
+        assert_eq!(later.known_at(later), Some(later));
     }
 }

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use dashboard_core::ids::SessionId;
 use dashboard_core::ledger::{FileId, Ledger, Scope};
 use dashboard_core::price::PriceTable;
-use dashboard_core::record::{ContextFill, LimitWindow, RateLimitReport, Record, Rejection, Tool, UsageRecord};
+use dashboard_core::record::{ContextFill, LimitKey, RateLimitReport, Record, Rejection, Tool, UsageRecord};
 use dashboard_core::time::{Timestamp, ZoneOffsets};
 use dashboard_core::tracker::{TrackerConfig, Trackers};
-use dashboard_core::transcript::{Reading, TranscriptReader};
+use dashboard_core::transcript::{Reading, TranscriptReader, Transcripts};
 use serde_json::{Map, Value, json};
 
 /// A file, of which some bytes are there by now.
@@ -38,7 +38,7 @@ struct Found {
     ledger: Ledger,
     files: Vec<Growing>,
     contexts: BTreeMap<SessionId, ContextFill>,
-    limits: BTreeMap<LimitWindow, RateLimitReport>,
+    limits: BTreeMap<LimitKey, RateLimitReport>,
 }
 
 /// A kind of tokens of a response.
@@ -69,8 +69,8 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
 impl Found {
     fn new(tool: Tool, root: &Path) -> Self {
         let mut paths = Vec::new();
-        let dirs: &[&str] = if tool == Tool::Codex { &["sessions", "archived_sessions"] } else { &["projects"] };
-        dirs.iter().for_each(|dir| walk(&root.join(dir), &mut paths));
+        let dirs = tool.spec().transcripts.iter().map(Transcripts::dir);
+        dirs.for_each(|dir| walk(&root.join(dir), &mut paths));
         let mut ledger = Ledger::default();
         let file = |path: PathBuf| {
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
@@ -90,8 +90,8 @@ impl Found {
                 Record::Usage(usage) => ledger.claim(file.id, &usage, &mut |_| {}),
                 Record::Lineage(lineage) => ledger.lineage(file.id, &lineage, &mut |_| {}),
                 Record::Context(fill) => drop(contexts.insert(fill.session.clone(), fill)),
-                Record::RateLimit(report) if limits.get(&report.window).is_none_or(|known| known.at <= report.at) => {
-                    limits.insert(report.window, report);
+                Record::RateLimit(report) if limits.get(&report.limit).is_none_or(|known| known.at <= report.at) => {
+                    limits.insert(report.limit.clone(), report);
                 }
                 _ => {}
             };
@@ -146,8 +146,9 @@ impl Found {
                     ("total", |r| r.usage.total().0),
                     ("responses", |_| 1),
                 ],
-                Tool::Codex => &[
+                _ => &[
                     ("input", |r| r.usage.context().0),
+                    ("reasoning", |r| r.usage.reasoning.0),
                     ("cached", |r| r.usage.cache_read.0),
                     ("output", |r| r.usage.output.0),
                     ("total", |r| r.usage.total().0),
@@ -246,7 +247,9 @@ fn check(found: &Found, truth: &Value, what: &str) {
                 assert_eq!(said, figures["context"], "{what}: context of {session}");
             }
         }
-        for (window, name) in [(LimitWindow::FiveHour, "primary"), (LimitWindow::SevenDay, "secondary")] {
+        for (window, name) in
+            [(LimitKey::five_hour(Tool::Codex), "primary"), (LimitKey::weekly(Tool::Codex), "secondary")]
+        {
             let said = found.limits.get(&window);
             let expected = truth["rate_limits"].get(name);
             let percent = |it: &Value| it["used_percent"].as_f64().unwrap();

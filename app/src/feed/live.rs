@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use dashboard_core::connection::{Command, Connection, Input};
 use dashboard_core::event::Seq;
-use dashboard_core::ids::Epoch;
+use dashboard_core::ids::{BuildId, Epoch};
 use dashboard_core::protocol::{ClientFrame, SUBPROTOCOL, ServerFrame};
 use dashboard_core::time::{SECOND_MS, Timestamp};
 use futures_channel::mpsc;
@@ -21,7 +21,7 @@ use leptos::ev;
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
-use super::Store;
+use super::{BUILD_META, Store};
 
 /// Frames of ours that may wait for the socket. There are never more than a few; one too many is
 /// not sent, and the machine asks again.
@@ -33,7 +33,7 @@ pub(super) fn run(store: Store, page: Option<(Epoch, Seq)>) {
     let seed = (js_sys::Math::random() * f64::from(u32::MAX)) as u64;
     let driver = Driver(Rc::new(Inner {
         store,
-        connection: RefCell::new(Connection::new(page, seed)),
+        connection: RefCell::new(Connection::new(page, build(), seed)),
         socket: Cell::new(0),
         outgoing: RefCell::new(None),
         drawing: Cell::new(false),
@@ -209,6 +209,12 @@ async fn converse(socket: WebSocket, outgoing: mpsc::Receiver<ClientFrame>, tell
             Either::Over => return,
         }
     }
+}
+
+/// The build this page was served with.
+fn build() -> Option<BuildId> {
+    let meta = document().query_selector(&format!("meta[name={BUILD_META}]")).ok()??;
+    meta.get_attribute("content").map(BuildId::new)
 }
 
 /// The socket's address: this page's host, and what the page already has.

@@ -14,7 +14,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use dashboard_core::connection::{ConnectionStatus, ConnectionView};
-use dashboard_core::ids::SessionId;
+use dashboard_core::ids::{BuildId, SessionId};
 use dashboard_core::protocol::Boot;
 use dashboard_core::simulator::Scenario;
 use dashboard_core::state::DashboardState;
@@ -24,6 +24,14 @@ use leptos::prelude::*;
 /// What the server rendered the page from; provided by it as context, `None` for a skeleton.
 #[derive(Clone, Debug)]
 pub struct ServerBoot(pub Option<Arc<Boot>>);
+
+/// The build of the page that the server serves; provided by it as context, and in the document as [`BUILD_META`].
+#[derive(Clone, Debug)]
+pub struct ServerBuild(pub BuildId);
+
+/// Name of the `meta` element that holds the build the page was served with.
+#[cfg_attr(feature = "csr", allow(dead_code, reason = "the static site has no server"))]
+pub(crate) const BUILD_META: &str = "dashboard-build";
 
 /// The page's data. A handful of signals, so it is `Copy`; views find it by [`expect_context`].
 #[derive(Clone, Copy, Debug)]

@@ -6,6 +6,7 @@ use dashboard_core::record::Rejection;
 use leptos::prelude::*;
 
 use super::{Page, Section};
+use crate::feed::Store;
 use crate::panels::{figures, part_name};
 use crate::ui::{Figure, LevelIcon, calc, dynamic, metric};
 
@@ -14,10 +15,9 @@ use crate::ui::{Figure, LevelIcon, calc, dynamic, metric};
 pub(crate) fn HealthReportPage() -> impl IntoView {
     let health = figures(|state, _| state.health.clone());
     let failure = figures(|state, _| {
-        let text = |failure: &dashboard_core::event::HealthError| {
-            format!("{}: {}, {}", failure.component, failure.error, format::clock_s(&state.zone, failure.timestamp))
-        };
-        state.last_failure.as_ref().map(text)
+        let failure = state.last_failure.as_ref();
+        failure
+            .map(|failure| format!("{}, {}", part_name(&failure.component), format::clock_s(&state.zone, failure.at)))
     });
     let about = calc(move || {
         let (healthy, all) = health.with(HealthCheck::healthy_count);
@@ -58,6 +58,8 @@ fn ingest() -> AnyView {
     let clients = figures(|state, _| Figure::exact(state.health.clients));
     let count = move |of: fn(&IngestUpdate) -> u64| calc(move || Figure::exact(ingest.with(of)));
     let plain = move |of: fn(&IngestUpdate) -> u64| move || format::exact(ingest.with(of));
+    let store = expect_context::<Store>();
+    let unknown_events = calc(move || store.connection.with(|view| format::exact(view.unknown_events)));
     let models = move || {
         ingest.with(|i| i.unpriced_models.iter().map(|model| model.as_str().to_owned()).collect::<Vec<_>>().join(", "))
     };
@@ -74,6 +76,7 @@ fn ingest() -> AnyView {
                 <dt>"Bad counts"</dt><dd>{plain(|i| i.bad_counts)}" read as 0"</dd>
                 <dt>"Unpriced responses"</dt>
                 <dd>{metric("ingest.unpriced", count(|i| i.unpriced))}" "{models}</dd>
+                <dt>"Unknown events"</dt><dd>{unknown_events}" of a newer server, passed over"</dd>
                 <dt>"Connected pages"</dt><dd>{metric("clients", clients.signal())}</dd>
             </dl>
         </Section>

@@ -52,7 +52,7 @@ impl Facts {
             cells: [format::tokens(agent.total), format::cost(&agent.cost), at(agent.last_activity)],
         };
         Self {
-            project: session.project.clone(),
+            project: state.project_label(session),
             about: format!("{} · {}", format::phase(session.phase), format::short_id(session.id.as_str())),
             kpis: [
                 ("cost at list prices", format::cost(&session.cost)),

@@ -2,8 +2,8 @@
 
 use dashboard_core::format;
 use dashboard_core::ids::SessionId;
-use dashboard_core::state::Session;
-use dashboard_core::time::{Timestamp, ZoneOffsets};
+use dashboard_core::state::{DashboardState, Session};
+use dashboard_core::time::Timestamp;
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
@@ -29,7 +29,7 @@ fn index() -> AnyView {
     let rows = figures(move |state, now| {
         let mut sessions = state.sessions_by_tokens(true);
         sessions.extend(state.sessions_by_tokens(false));
-        sessions.iter().map(|session| (row(session, &state.zone, now), site.session(&session.id))).collect::<Vec<_>>()
+        sessions.iter().map(|session| (row(state, session, now), site.session(&session.id))).collect::<Vec<_>>()
     });
     let count = calc(move || format!("{} known: active, and ended today", rows.with(Vec::len)));
     view! {
@@ -71,9 +71,10 @@ struct Row {
     cells: [String; 5],
 }
 
-fn row(session: &Session, zone: &ZoneOffsets, now: Timestamp) -> Row {
+fn row(state: &DashboardState, session: &Session, now: Timestamp) -> Row {
+    let zone = &state.zone;
     Row {
-        project: session.project.clone(),
+        project: state.project_label(session),
         branch: format::with_tool(session.tool, session.branch.clone().unwrap_or_else(|| format::UNKNOWN.to_owned())),
         phase: session.phase,
         family: model_family(session.model.as_ref()),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use dashboard_core::alert::{self, AlertSettings, AlertSubject, words};
 use dashboard_core::format;
 use dashboard_core::level::Level;
-use dashboard_core::state::{Alert, AlertSubject};
 use leptos::prelude::*;
 
 use super::figures;
@@ -12,6 +12,21 @@ use crate::ui::{Derived, Icon, LevelIcon, calc, dynamic};
 
 /// The least time between two announcements.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
+
+/// An alert, worded for the page.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Alert {
+    /// What it is about; with `level`, what a dismissal remembers.
+    pub(crate) subject: AlertSubject,
+    /// How bad.
+    pub(crate) level: Level,
+    /// What is so.
+    pub(crate) title: String,
+    /// Where, and how much.
+    pub(crate) message: String,
+    /// Milliseconds left to act, where known.
+    pub(crate) time_left_ms: Option<i64>,
+}
 
 /// What the user has dismissed, for as long as the page is open. A dismissed subject comes back
 /// when its level changes.
@@ -28,11 +43,18 @@ impl Dismissed {
     pub(crate) fn open() -> Derived<Vec<Alert>> {
         let Self(dismissed) = expect_context();
         figures(move |state, now| {
-            let mut alerts = state.alerts(now);
-            let gone =
-                |alert: &Alert| dismissed.with(|all| all.iter().any(|(s, l)| *s == alert.subject && *l == alert.level));
-            alerts.retain(|alert| !gone(alert));
-            alerts
+            let gone = |subject: &AlertSubject, level: Level| {
+                dismissed.with(|all| all.iter().any(|(s, l)| s == subject && *l == level))
+            };
+            let worded = |alert: alert::Alert| Alert {
+                subject: alert.condition.subject(),
+                level: alert.level,
+                title: words::title(&alert),
+                message: words::detail(&alert, state, now),
+                time_left_ms: alert.condition.time_left_ms(now),
+            };
+            let alerts = alert::alerts(state, &AlertSettings::default(), now).into_iter().map(worded);
+            alerts.filter(|alert| !gone(&alert.subject, alert.level)).collect()
         })
     }
 }

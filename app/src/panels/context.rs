@@ -4,7 +4,7 @@ use dashboard_core::event::ContextPoint;
 use dashboard_core::format;
 use dashboard_core::ids::SessionId;
 use dashboard_core::level::Level;
-use dashboard_core::state::{ContextWindow, DashboardState};
+use dashboard_core::state::{ContextWindow, DashboardState, Session};
 use dashboard_core::time::{SECOND_MS, Timestamp};
 use leptos::prelude::*;
 
@@ -266,12 +266,13 @@ fn session_picker(of: Signal<Option<SessionId>>) -> AnyView {
     let options = figures(|state, _| {
         let mut sessions = state.sessions_by_tokens(true);
         sessions.extend(state.sessions_by_tokens(false));
-        let label = |session: &&dashboard_core::state::Session| {
-            let alone = sessions.iter().filter(|other| other.project == session.project).count() == 1;
+        let labels: Vec<String> = sessions.iter().map(|session| state.project_label(session)).collect();
+        let label = |(session, project): (&&Session, &String)| {
+            let alone = labels.iter().filter(|other| *other == project).count() == 1;
             let detail = session.branch.as_deref().unwrap_or_else(|| format::short_id(session.id.as_str()));
-            if alone { session.project.clone() } else { format!("{} · {detail}", session.project) }
+            (session.id.clone(), if alone { project.clone() } else { format!("{project} · {detail}") })
         };
-        sessions.iter().map(|session| (session.id.clone(), label(session))).collect::<Vec<_>>()
+        sessions.iter().zip(&labels).map(label).collect::<Vec<_>>()
     });
     let option = move |(id, label): (SessionId, String)| {
         let value = id.as_str().to_owned();

@@ -29,12 +29,12 @@ pub(crate) fn EventsPanel() -> impl IntoView {
     let per_min = figures(DashboardState::events_per_min);
     let lines = figures(move |state, _| {
         let (kind, held) = (kind.get(), held.get());
-        let shown = |line: &&LogLine| line.kind.starts_with(kind) && held.is_none_or(|held| line.seq <= held);
+        let shown = |line: &&LogLine| line.kind().starts_with(kind) && held.is_none_or(|held| line.seq <= held);
         state.log.iter().rev().filter(shown).take(MAX_LINES).cloned().collect::<Vec<_>>()
     });
     let waiting = figures(move |state, _| {
         let (kind, Some(held)) = (kind.get(), held.get()) else { return 0 };
-        state.log.iter().rev().take_while(|line| line.seq > held).filter(|line| line.kind.starts_with(kind)).count()
+        state.log.iter().rev().take_while(|line| line.seq > held).filter(|line| line.kind().starts_with(kind)).count()
     });
     let hold_still = move || held.set(Some(store.state.with_untracked(|state| state.seq)));
     let release = move || held.set(None);
@@ -85,14 +85,14 @@ pub(crate) fn EventsPanel() -> impl IntoView {
 fn event_row(line: &LogLine, initial: Seq) -> AnyView {
     let store = expect_context::<Store>();
     let time = store.state.with_untracked(|state| format::clock_s(&state.zone, line.at));
-    let level = (line.level > Level::Healthy).then(|| line.level.as_str());
+    let level = (line.level() > Level::Healthy).then(|| line.level().as_str());
     let fresh = line.seq > initial;
     view! {
-        <li class="event" class:fresh=fresh data-event-type=line.kind.clone() data-level=level>
+        <li class="event" class:fresh=fresh data-event-type=line.kind() data-level=level>
             <time datetime=line.at.to_string()>{time}</time>
-            <span class="event-type"><i class="swatch"></i>{line.kind.clone()}</span>
-            <span class="event-subject">{line.subject.clone()}</span>
-            <span class="event-change">{line.change.clone()}</span>
+            <span class="event-type"><i class="swatch"></i>{line.kind()}</span>
+            <span class="event-subject">{line.subject()}</span>
+            <span class="event-change">{line.change()}</span>
         </li>
     }
     .into_any()

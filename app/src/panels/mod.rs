@@ -35,7 +35,7 @@ pub(crate) use health::{HealthPanel, part_name};
 pub(crate) use quota::QuotaPanel;
 pub(crate) use sessions::SessionsPanel;
 pub(crate) use tokens::TokensPanel;
-pub(crate) use topbar::{TopBar, toggle_pause};
+pub(crate) use topbar::{OutdatedBanner, TopBar, toggle_pause};
 
 /// A panel's figures: computed anew when the state or the clock changes, passed on only if different.
 pub(crate) fn figures<V: PartialEq + Send + Sync + 'static>(

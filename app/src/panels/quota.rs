@@ -3,12 +3,13 @@
 use dashboard_core::event::{Provenance, QuotaPoint, QuotaShare};
 use dashboard_core::format;
 use dashboard_core::level::Level;
-use dashboard_core::record::LimitWindow;
-use dashboard_core::state::{DashboardState, QuotaWindow};
+use dashboard_core::record::{LimitKey, Tool};
+use dashboard_core::state::{DashboardState, LimitState};
 use dashboard_core::time::{DAY_MS, Timestamp};
 use leptos::prelude::*;
 
 use super::{figures, table};
+use crate::feed::Store;
 use crate::ui::chart::{self, Scale, Tick, XTicks, YTicks};
 use crate::ui::{
     AsTable, Derived, Figure, Icon, LevelChip, Meter, ProvenanceChip, Rows, Verdict, calc, dynamic, metric,
@@ -17,9 +18,13 @@ use crate::ui::{
 /// Colours there are for projects; the rest share the neutral one.
 const SERIES: usize = 6;
 
-/// What a window's card says.
+/// Limits shown at once; the others are folded.
+const SHOWN: usize = 3;
+
+/// What a limit's card says.
 #[derive(Clone, Debug, PartialEq)]
 struct Window {
+    name: String,
     percent_known: bool,
     percent: Figure,
     used: Figure,
@@ -38,10 +43,11 @@ struct Window {
 }
 
 impl Window {
-    fn of(state: &DashboardState, window: LimitWindow, now: Timestamp) -> Self {
-        let main = window == LimitWindow::FiveHour;
-        let Some(quota) = state.window(window) else {
+    fn of(state: &DashboardState, key: &LimitKey, main: bool, now: Timestamp) -> Self {
+        let name = state.limit_title(key);
+        let Some(quota) = state.limits.get(key) else {
             return Self {
+                name,
                 percent_known: false,
                 percent: Figure::unknown(),
                 used: Figure::unknown(),
@@ -52,7 +58,7 @@ impl Window {
                 source: "estimated",
                 source_age: String::new(),
                 level: Level::Healthy,
-                class: "meter",
+                class: if main { "meter thick" } else { "meter" },
                 fill: None,
                 even: None,
                 verdict: "nothing used yet".to_owned(),
@@ -66,13 +72,14 @@ impl Window {
             (Some(reset), Some(left)) => {
                 (format::clock_day(&state.zone, reset, now), format!(" · {}", format::span(left)))
             }
-            _ if main => ("no window open".to_owned(), String::new()),
-            _ => ("last 7 days".to_owned(), String::new()),
+            _ if at.starts_at.is_none() && !is_block(key) => (trailing(key), String::new()),
+            _ => ("no window open".to_owned(), String::new()),
         };
         let known = at.percent.is_some();
         let verdict =
             if known || main { quota.verdict(now) } else { format!("{} tokens used", format::tokens(at.used)) };
         Self {
+            name,
             percent_known: known,
             percent: Figure::percent_number(at.percent),
             used: Figure::tokens(Some(at.used)),
@@ -97,10 +104,21 @@ impl Window {
     }
 }
 
+/// Whether a limit is estimated in blocks: between two of them, no window is open.
+fn is_block(key: &LimitKey) -> bool {
+    *key == LimitKey::five_hour(key.tool)
+}
+
+/// What the tokens of a limit whose window is not known are of: `last 7 days`.
+fn trailing(key: &LimitKey) -> String {
+    format!("last {}", format::span(key.window.ms()))
+}
+
 /// `12 s ago`; an estimate is always of now.
-fn source_age(quota: &QuotaWindow, now: Timestamp) -> String {
+fn source_age(quota: &LimitState, now: Timestamp) -> String {
     match quota.now.provenance {
         Provenance::Official => format!("{} ago", format::span(now.ms_since(quota.now.as_of))),
+        Provenance::Estimated if !quota.now.complete => "incomplete".to_owned(),
         Provenance::Estimated | Provenance::Simulated => String::new(),
     }
 }
@@ -122,8 +140,8 @@ struct Chart {
 
 impl Chart {
     #[allow(clippy::too_many_lines)] // one chart, top to bottom
-    fn of(state: &DashboardState, window: LimitWindow, now: Timestamp) -> Self {
-        let Some(quota) = state.window(window) else {
+    fn of(state: &DashboardState, key: &LimitKey, now: Timestamp) -> Self {
+        let Some(quota) = state.limits.get(key) else {
             return Self {
                 level: "unknown",
                 summary: "Nothing is known of this limit yet".to_owned(),
@@ -190,7 +208,7 @@ impl Chart {
             Some(even) => format!(
                 "{} of the {} limit used at {}, an even pace would be {}",
                 amount(now_value),
-                format::window(window),
+                format::limit(key),
                 format::clock(&state.zone, now),
                 format::percent(even)
             ),
@@ -211,12 +229,12 @@ impl Chart {
     }
 }
 
-fn history(state: &DashboardState, window: LimitWindow, now: Timestamp) -> Rows {
+fn history(state: &DashboardState, key: &LimitKey, now: Timestamp) -> Rows {
     let row = |point: &QuotaPoint| {
         let percent = point.percent.map_or_else(|| format::UNKNOWN.to_owned(), format::percent_1);
         vec![format::clock_day(&state.zone, point.minute.start(), now), percent, format::exact(point.used.0)]
     };
-    let points = state.window(window).map(|quota| quota.points.as_slice()).unwrap_or_default();
+    let points = state.limits.get(key).map(|quota| quota.points.as_slice()).unwrap_or_default();
     Rows { head: vec!["Time", "Used", "Tokens, input + output"], body: points.iter().rev().map(row).collect() }
 }
 
@@ -250,7 +268,7 @@ fn series_of(known: &mut Vec<String>, project: &str) -> usize {
 fn shares(used_by: &[QuotaShare], known: &mut Vec<String>) -> Vec<Share> {
     let mut parts = Vec::new();
     for share in used_by {
-        let series = series_of(known, &share.project);
+        let series = series_of(known, share.directory.as_ref().unwrap_or(&share.project));
         let mut part = |label: String, percent: f64, striped: bool| {
             if percent > 0.0 {
                 parts.push(Share { label, percent, series, striped });
@@ -264,18 +282,35 @@ fn shares(used_by: &[QuotaShare], known: &mut Vec<String>) -> Vec<Share> {
     parts
 }
 
+/// The limit that the chart shows: the chosen one while it is known, else the one that leads.
+fn charted(state: &DashboardState, chosen: Option<&LimitKey>) -> LimitKey {
+    let shown = state.limits_shown();
+    let chosen = chosen.filter(|key| shown.contains(key)).or(shown.first());
+    chosen.cloned().unwrap_or_else(|| LimitKey::five_hour(Tool::DEFAULT))
+}
+
 /// The panel.
 #[component]
 pub(crate) fn QuotaPanel() -> impl IntoView {
-    let chosen = RwSignal::new(LimitWindow::FiveHour);
+    let chosen = RwSignal::new(None::<LimitKey>);
     let plan = figures(|state, _| state.plan.clone());
-    let windows = figures(|state, _| {
-        let known = |window: &LimitWindow| *window != LimitWindow::SevenDayOpus || state.window(*window).is_some();
-        let all = [LimitWindow::FiveHour, LimitWindow::SevenDay, LimitWindow::SevenDayOpus];
-        all.into_iter().filter(known).collect::<Vec<_>>()
+    let limits = figures(|state, _| state.limits_shown());
+    let shown = figures(move |state, _| chosen.with(|chosen| charted(state, chosen.as_ref())));
+    let even = figures(move |state, _| {
+        shown.with(|key| state.limits.get(key).is_some_and(|quota| quota.now.percent.is_some()))
     });
-    let even = figures(move |state, _| state.window(chosen.get()).is_some_and(|quota| quota.now.percent.is_some()));
-    let chart = figures(move |state, now| Chart::of(state, chosen.get(), now));
+    let chart = figures(move |state, now| shown.with(|key| Chart::of(state, key, now)));
+    let rows = table(move |state, now| shown.with(|key| history(state, key, now)));
+    let binding = figures(|state, _| {
+        state
+            .binding_limit()
+            .map_or_else(Figure::unknown, |key| Figure { text: state.limit_title(key), raw: key.to_string() })
+    });
+    let cards = move |from: usize, to: usize| {
+        let keys = limits.with(|all| all.iter().take(to).skip(from).cloned().collect::<Vec<_>>());
+        keys.into_iter().enumerate().map(|(i, key)| limit_card(key, from + i == 0, chosen, shown)).collect_view()
+    };
+    let folded = limits.pick(|all| all.len().saturating_sub(SHOWN));
     view! {
         <section class="card quota" aria-labelledby="h-quota">
             <header class="card-head">
@@ -284,91 +319,118 @@ pub(crate) fn QuotaPanel() -> impl IntoView {
                 <div class="card-tools legend">
                     <span><i class="key"></i>"used"</span>
                     {dynamic(move || even.get().then(|| view! { <span><i class="key dotted"></i>"even pace"</span> }))}
-                    <AsTable caption="Quota over time" rows=table(move |state, now| history(state, chosen.get(), now)) />
+                    <AsTable caption="Quota over time" rows />
                 </div>
             </header>
             <div class="quota-body">
                 <fieldset class="windows">
-                    <legend class="vh">"Window shown in the chart"</legend>
-                    {dynamic(move || windows.get().into_iter().map(|window| window_card(window, chosen)).collect_view())}
+                    <legend class="vh">
+                        "Limit shown in the chart; leading: " {metric("binding.limit", binding.signal())}
+                    </legend>
+                    {dynamic(move || cards(0, SHOWN))}
+                    {dynamic(move || {
+                        (folded.get() > 0).then(|| view! {
+                            <details class="more-limits">
+                                <summary>{format!("{} more", folded.get())}</summary>
+                                {cards(SHOWN, usize::MAX)}
+                            </details>
+                        })
+                    })}
                 </fieldset>
                 {chart_view(chart)}
             </div>
-            {used_by()}
+            {used_by(shown)}
         </section>
     }
     .into_any()
 }
 
-/// The names of a window's figures in the page's contract.
+/// The names of a limit's figures in the page's contract, besides `limit.…`: of Claude's two usual ones.
+#[derive(Clone, Copy, Default)]
 struct Hooks {
-    percent: &'static str,
-    used: &'static str,
-    limit: &'static str,
-    resets_at: &'static str,
-    provenance: &'static str,
+    percent: Option<&'static str>,
+    used: Option<&'static str>,
+    limit: Option<&'static str>,
+    resets_at: Option<&'static str>,
+    provenance: Option<&'static str>,
 }
 
-fn hooks(window: LimitWindow) -> Hooks {
+fn hooks(state: &DashboardState, key: &LimitKey) -> Hooks {
     macro_rules! hooks {
         ($name:literal) => {
             Hooks {
-                percent: concat!("quota.", $name, ".percent"),
-                used: concat!("quota.", $name, ".used"),
-                limit: concat!("quota.", $name, ".limit"),
-                resets_at: concat!("quota.", $name, ".resets_at"),
-                provenance: concat!("quota.", $name, ".provenance"),
+                percent: Some(concat!("quota.", $name, ".percent")),
+                used: Some(concat!("quota.", $name, ".used")),
+                limit: Some(concat!("quota.", $name, ".limit")),
+                resets_at: Some(concat!("quota.", $name, ".resets_at")),
+                provenance: Some(concat!("quota.", $name, ".provenance")),
             }
         };
     }
-    match window {
-        LimitWindow::FiveHour => hooks!("five_hour"),
-        LimitWindow::SevenDay => hooks!("seven_day"),
-        LimitWindow::SevenDayOpus => hooks!("seven_day_opus"),
+    let is = |known: Option<&LimitState>, usual: LimitKey| known.map_or(usual, |limit| limit.now.key.clone()) == *key;
+    if is(state.five_hour(), LimitKey::five_hour(Tool::DEFAULT)) {
+        hooks!("five_hour")
+    } else if is(state.seven_day(), LimitKey::weekly(Tool::DEFAULT)) {
+        hooks!("seven_day")
+    } else {
+        Hooks::default()
     }
 }
 
-fn window_card(window: LimitWindow, chosen: RwSignal<LimitWindow>) -> AnyView {
-    let main = window == LimitWindow::FiveHour;
-    let name = match window {
-        LimitWindow::FiveHour => "5-hour window",
-        LimitWindow::SevenDay => "Weekly · all models",
-        LimitWindow::SevenDayOpus => "Weekly · Opus",
-    };
-    let hooks = hooks(window);
-    let card = figures(move |state, now| Window::of(state, window, now));
+/// A figure of a limit, under its general name and, where it has one, under its own.
+fn limit_metric(name: &'static str, limit: &LimitKey, own: Option<&'static str>, figure: Signal<Figure>) -> AnyView {
+    let inner = figure_view(own, figure);
+    view! {
+        <span data-metric=name data-limit=limit.to_string() data-value=calc(move || figure.with(|f| f.raw.clone()))>
+            {inner}
+        </span>
+    }
+    .into_any()
+}
+
+fn limit_card(key: LimitKey, main: bool, chosen: RwSignal<Option<LimitKey>>, shown: Derived<LimitKey>) -> AnyView {
+    let store = expect_context::<Store>();
+    let hooks = store.state.with_untracked(|state| hooks(state, &key));
+    let of = key.clone();
+    let card = figures(move |state, now| Window::of(state, &of, main, now));
     let level = card.pick(|w| w.level);
     let known = card.pick(|w| w.percent_known);
-    let provenance = card.pick(|w| w.provenance.to_owned());
+    let provenance = card.pick(|w| Figure { text: String::new(), raw: w.provenance.to_owned() });
+    let (this, pick) = (key.clone(), key.clone());
+    let name = card.pick(|w| w.name.clone());
     view! {
         <label class="window" class:main=main data-level=calc(move || known.get().then(|| level.get().as_str()))>
             <input
                 class="vh"
                 type="radio"
                 name="window"
-                prop:checked=calc(move || chosen.get() == window)
+                prop:checked=calc(move || shown.with(|shown| *shown == this))
                 checked=main
-                on:change=move |_| chosen.set(window)
+                on:change=move |_| chosen.set(Some(pick.clone()))
             />
             <span class="window-name">{name}</span>
+            <span class="vh">
+                {limit_metric("limit.provenance", &key, hooks.provenance, provenance)}
+            </span>
             <ProvenanceChip
                 source=card.pick(|w| w.source)
                 text=card.pick(source_word)
                 age=card.pick(|w| w.source_age.clone())
-                metric=(hooks.provenance, provenance)
             />
             <span class="hero">
-                <span class="value">{metric(hooks.percent, card.pick(|w| w.percent.clone()))}</span>
+                <span class="value">
+                    {limit_metric("limit.percent", &key, hooks.percent, card.pick(|w| w.percent.clone()))}
+                </span>
                 {dynamic(move || known.get().then(|| view! { <span class="unit">"%"</span> }))}
             </span>
             {dynamic(move || (main && known.get()).then(|| view! { <LevelChip level /> }))}
             <span class=calc(move || if main && !known.get() { "used" } else { "vh" })>
-                <b>{metric(hooks.used, card.pick(|w| w.used.clone()))}</b>
+                <b>{figure_view(hooks.used, card.pick(|w| w.used.clone()))}</b>
                 " tokens used"
-                <span class="vh">", limit "{metric(hooks.limit, card.pick(|w| w.limit.clone()))}</span>
+                <span class="vh">", limit "{figure_view(hooks.limit, card.pick(|w| w.limit.clone()))}</span>
             </span>
             <Meter
-                label=format!("{name} used")
+                label=calc(move || format!("{} used", name.get()))
                 percent=card.pick(|w| w.fill)
                 tick=card.pick(|w| w.even)
                 text=card.pick(|w| w.fill.map_or_else(String::new, format::percent))
@@ -378,12 +440,19 @@ fn window_card(window: LimitWindow, chosen: RwSignal<LimitWindow>) -> AnyView {
             <span class="reset">
                 <Icon name="reset" />
                 <span class="vh">"reset "</span>
-                {metric(hooks.resets_at, card.pick(|w| w.resets.clone()))}
+                {limit_metric("limit.resets_at", &key, hooks.resets_at, card.pick(|w| w.resets.clone()))}
                 <span class="long">{card.pick(|w| w.resets_long.clone())}</span>
             </span>
         </label>
     }
     .into_any()
+}
+
+fn figure_view(own: Option<&'static str>, figure: Signal<Figure>) -> AnyView {
+    match own {
+        Some(own) => metric(own, figure),
+        None => view! { {calc(move || figure.with(|f| f.text.clone()))} }.into_any(),
+    }
 }
 
 fn source_word(window: &Window) -> String {
@@ -429,12 +498,19 @@ fn chart_view(chart: Derived<Chart>) -> AnyView {
     .into_any()
 }
 
-/// Who used the five-hour window; of longer ones it is not known.
-fn used_by() -> AnyView {
+/// Who used the window of the limit in the chart.
+fn used_by(shown: Derived<LimitKey>) -> AnyView {
     let seen = StoredValue::new(Vec::new());
     let parts = figures(move |state, _| {
-        let used_by = state.five_hour.as_ref().map(|quota| quota.now.used_by.as_slice()).unwrap_or_default();
+        let limit = shown.with(|key| state.limits.get(key));
+        let used_by = limit.map(|limit| limit.now.used_by.as_slice()).unwrap_or_default();
         seen.try_update_value(|seen| shares(used_by, seen)).unwrap_or_default()
+    });
+    let of = figures(move |state, _| {
+        shown.with(|key| match state.limits.get(key).is_some_and(|limit| limit.now.starts_at.is_some()) {
+            true => format!("· % of the tokens of {}", state.limit_title(key)),
+            false => format!("· % of the tokens of the {}", trailing(key)),
+        })
     });
     let summary = move || {
         let text = |p: &Share| format!("{} {}", p.label, format::percent_1(p.percent));
@@ -457,7 +533,7 @@ fn used_by() -> AnyView {
     view! {
         <div class="used-by">
             <div class="used-by-head">
-                <h3>"Used by "<span class="muted">"· % of the 5-hour window’s tokens"</span></h3>
+                <h3>"Used by "<span class="muted">{of.signal()}</span></h3>
             </div>
             <div class="share" role="img" aria-label=calc(move || format!("Used by: {}", summary()))>
                 {dynamic(move || parts.with(|parts| parts.iter().map(bar).collect_view()))}
@@ -476,6 +552,7 @@ mod tests {
     fn a_project_keeps_its_colour_when_the_ranking_changes() {
         let share = |project: &str, own, agents| QuotaShare {
             project: project.to_owned(),
+            directory: Some(format!("/home/ada/{project}")),
             own_percent: own,
             agents_percent: agents,
         };

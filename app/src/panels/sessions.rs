@@ -86,7 +86,7 @@ struct AgentRow {
 }
 
 impl Row {
-    fn of(session: &Session, now: Timestamp) -> Self {
+    fn of(state: &DashboardState, session: &Session, now: Timestamp) -> Self {
         let whole = Minute(now.minute().0 - 1);
         let series = session.minute_series(Minute(whole.0 - SPARK_MINUTES + 1), whole);
         let values: Vec<f64> = series.iter().map(|m| m.total().0 as f64).collect();
@@ -97,7 +97,7 @@ impl Row {
         let agents = session.running_agents(now);
         Self {
             phase: session.phase,
-            project: session.project.clone(),
+            project: state.project_label(session),
             detail: format::with_tool(
                 session.tool,
                 session.branch.clone().unwrap_or_else(|| format::short_id(session.id.as_str()).to_owned()),
@@ -150,8 +150,8 @@ struct EndedRow {
 }
 
 impl EndedRow {
-    fn of(session: &Session, now: Timestamp) -> Self {
-        let Row { project, detail, family, model, fill_text, tokens, cost, last, .. } = Row::of(session, now);
+    fn of(state: &DashboardState, session: &Session, now: Timestamp) -> Self {
+        let Row { project, detail, family, model, fill_text, tokens, cost, last, .. } = Row::of(state, session, now);
         Self { id: session.id.clone(), project, detail, family, model, fill: fill_text, tokens, cost, last }
     }
 
@@ -161,7 +161,7 @@ impl EndedRow {
         let taken: usize = state.sessions_by_tokens(true).iter().map(rows).sum();
         let mut ended = state.sessions_by_tokens(false);
         order::sort(&mut ended, &|a, b| b.last_activity.cmp(&a.last_activity));
-        ended.into_iter().take(ROOM.saturating_sub(taken)).map(|session| Self::of(session, now)).collect()
+        ended.into_iter().take(ROOM.saturating_sub(taken)).map(|session| Self::of(state, session, now)).collect()
     }
 }
 
@@ -360,7 +360,7 @@ fn ended_rows(ended: Derived<Vec<EndedRow>>) -> AnyView {
 fn session_row(id: SessionId, picked: Signal<Option<SessionId>>) -> AnyView {
     let store = expect_context::<Store>();
     let href = expect_context::<Site>().session(&id);
-    let known = session_figures(Signal::stored(Some(id.clone())), |_, session, now| Row::of(session, now));
+    let known = session_figures(Signal::stored(Some(id.clone())), Row::of);
     // A row outlives its session for a moment when the session is forgotten; it keeps its last figures.
     let row = Derived::after(move |before: Option<&Option<Row>>| known.get().or_else(|| before.cloned().flatten()));
     let of = move |part: fn(&Row) -> String| calc(move || row.with(|r| r.as_ref().map(part).unwrap_or_default()));

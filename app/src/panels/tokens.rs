@@ -28,7 +28,7 @@ struct Totals {
 }
 
 impl Totals {
-    fn of(session: &Session, now: Timestamp) -> Self {
+    fn of(state: &DashboardState, session: &Session, now: Timestamp) -> Self {
         let (usage, all) = (&session.usage, session.usage.total());
         let kind = |count: Tokens| {
             let share = count.percent_of(all).map_or_else(|| format::UNKNOWN.to_owned(), format::percent_1);
@@ -39,7 +39,7 @@ impl Totals {
             format!("{arrow} {} vs 10\u{202f}min", format::percent(change.abs()))
         });
         Self {
-            id: Figure { text: session.project.clone(), raw: session.id.to_string() },
+            id: Figure { text: state.project_label(session), raw: session.id.to_string() },
             total: Figure::exact(all.0),
             rate: Figure::tokens(Some(session.rate_per_min(now))),
             trend,
@@ -171,7 +171,7 @@ fn tick(scale: &Scale, y: f64) -> Tick {
 #[component]
 pub(crate) fn TokensPanel(of: Signal<Option<SessionId>>) -> impl IntoView {
     let range = RwSignal::new(RANGES[0].0);
-    let known = session_figures(of, |_, session, now| Totals::of(session, now));
+    let known = session_figures(of, Totals::of);
     let totals = Derived::new(move || known.get().unwrap_or_else(Totals::none));
     let minutes = session_figures(of, move |state, session, now| Minutes::of(state, session, range.get(), now));
     let lanes = Derived::new(move || minutes.with(|minutes| minutes.as_ref().map_or_else(Lanes::blank, Lanes::of)));

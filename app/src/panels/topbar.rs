@@ -122,6 +122,7 @@ fn pill_text(view: &ConnectionView, simulated: bool, speed: Option<u32>) -> Pill
         ConnectionStatus::Paused => {
             ("paused", "pause", format!("Paused · {} waiting", format::exact(view.waiting)), String::new())
         }
+        ConnectionStatus::Outdated => ("outdated", "clock", "Outdated".to_owned(), String::new()),
         ConnectionStatus::None => {
             let speed = speed.map_or_else(String::new, |speed| format!(" · ×{speed}"));
             ("simulated", "flask", format!("Simulated{speed}"), String::new())
@@ -188,6 +189,29 @@ fn pause_button() -> AnyView {
             <Icon name=calc(move || if paused.get() { "play" } else { "pause" }) />
         </button>
     }
+    .into_any()
+}
+
+/// Over every page: the server was replaced by another build, and what it says may be shown wrong or not at all.
+#[component]
+pub(crate) fn OutdatedBanner() -> impl IntoView {
+    let store = expect_context::<Store>();
+    let outdated = Derived::new(move || store.connection.with(|view| view.outdated));
+    let reload = |_| {
+        #[cfg(target_arch = "wasm32")]
+        drop(location().reload());
+    };
+    dynamic(move || {
+        outdated.get().then(|| {
+            view! {
+                <div class="outdated-banner" role="alert">
+                    <Icon name="reset" />
+                    <p>"The dashboard was updated, and this page is still the old one. Reload it to see everything."</p>
+                    <button class="btn" type="button" on:click=reload>"Reload"</button>
+                </div>
+            }
+        })
+    })
     .into_any()
 }
 

@@ -11,10 +11,13 @@ use dashboard_core::event::HealthStatus;
 use serde::Serialize;
 
 use crate::cli;
+use crate::http::Token;
+use crate::peer;
 use crate::prices::Prices;
 use crate::source::files;
-use crate::source::roots::{self, ConfiguredRoots, Environment};
+use crate::source::roots::{self, ConfiguredRoots, Environment, NamedHome};
 use crate::store::{self, Repair, StoreError};
+use crate::zone::ChosenZone;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,6 +48,9 @@ pub struct DoctorArgs {
     /// runs
     #[arg(long)]
     pub repair: bool,
+    /// Home directory of a tool, such as pi=/data/pi, instead of its usual one; may be repeated
+    #[arg(long, env = "DASHBOARD_HOME", value_name = "TOOL=DIR", value_delimiter = ',')]
+    pub home: Vec<NamedHome>,
 }
 
 /// What was found about one thing.
@@ -76,11 +82,14 @@ impl Finding {
 /// # Errors
 /// If the output cannot be written.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let mut findings = transcripts(&ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref()));
+    let mut findings =
+        transcripts(&ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref()).with_homes(&args.home));
     findings.push(port(args.port));
     findings.push(settings());
     findings.push(prices());
     findings.extend(args.repair.then(|| repair(args.data_dir.clone().or_else(store::usual_dir))));
+    findings.push(time_zone());
+    findings.push(access());
     let status = findings.iter().map(|finding| finding.status).max().unwrap_or_default();
     print(args.json, status, &findings).context("cannot write the findings")?;
     Ok(if status == HealthStatus::Unhealthy { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -127,7 +136,7 @@ fn transcripts(given: &ConfiguredRoots) -> Vec<Finding> {
         Finding::new("transcripts", HealthStatus::Healthy, format!("{total} found"))
     } else {
         Finding::new("transcripts", HealthStatus::Degraded, "none found")
-            .advise("start a session of Claude Code or Codex, or name its directory with --config-dir or --codex-home; meanwhile `dashboard start --simulation` shows the dashboard at work")
+            .advise("start a session of an assistant, or name its directory with --config-dir or --home TOOL=DIR; meanwhile `dashboard start --simulation` shows the dashboard at work")
     });
     findings
 }
@@ -148,6 +157,39 @@ fn settings() -> Finding {
         None => "none; this platform names no directory for it".to_owned(),
     };
     Finding::new("settings", HealthStatus::Healthy, message)
+}
+
+/// Who can open the dashboard without its token.
+fn access() -> Finding {
+    let token = store::usual_dir().map(|dir| Token::file_in(&dir).display().to_string());
+    let token = token.unwrap_or_else(|| "the data directory".to_owned());
+    match peer::check() {
+        Ok(()) => {
+            let message = format!("this user's processes are let in; others need the token in {token}");
+            Finding::new("access", HealthStatus::Healthy, message)
+        }
+        Err(error) if cfg!(target_os = "linux") => {
+            let message = format!("everybody needs the token in {token}, because {error}");
+            Finding::new("access", HealthStatus::Degraded, message)
+                .advise("mount /proc and allow sock_diag, so that this user's own processes can be told from others'")
+        }
+        Err(error) => {
+            let message = format!("every user of this machine can open the dashboard, because {error}");
+            Finding::new("access", HealthStatus::Degraded, message)
+                .advise("if others use this machine, start with `--token auto`")
+        }
+    }
+}
+
+/// Days begin in it.
+fn time_zone() -> Finding {
+    let ChosenZone { status, message, .. } = ChosenZone::find(None);
+    let finding = Finding::new("time zone", status, message);
+    if status == HealthStatus::Healthy {
+        finding
+    } else {
+        finding.advise("set TZ or --timezone to a name such as Europe/Berlin")
+    }
 }
 
 /// Costs are computed from these.

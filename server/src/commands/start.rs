@@ -7,25 +7,26 @@ use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 
 use crate::cli::StartArgs;
-use crate::clock;
-use crate::http::Access;
+use crate::http::{Access, Token, TokenChoice, is_loopback};
 use crate::manager::{DashboardManager, History, Settings, Source};
+use crate::peer;
 use crate::prices::Prices;
 use crate::source::roots::{self, ConfiguredRoots, Environment};
 use crate::store;
 use crate::text::Style;
-use crate::zone::Zone;
+use crate::zone::ChosenZone;
 
 /// Runs the command until Ctrl+C or SIGTERM.
 ///
 /// # Errors
 /// If the options contradict each other or the address cannot be had.
 pub async fn run(args: StartArgs) -> anyhow::Result<()> {
-    let settings = settings(&args)?;
+    let tokens = Tokens::of(&args)?;
+    let settings = settings(&args, tokens.access(&args.host)?);
     // Before anything is printed: who reads the banner may stop us at once.
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let listener = bind(&args).await?;
-    let address = address(&args, listener.local_addr().context("the listener has no address")?);
+    let address = address(&args, tokens.shown.as_ref(), listener.local_addr().context("the listener has no address")?);
     let manager = DashboardManager::start(listener, settings)?;
 
     let mut stdout = io::stdout();
@@ -48,18 +49,60 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn settings(args: &StartArgs) -> anyhow::Result<Settings> {
-    let access = Access::new(&args.host, args.token.clone())?;
+fn settings(args: &StartArgs, access: Access) -> Settings {
     let prices = Prices::load_aloud(args.prices.as_deref());
-    let zone = args.timezone.unwrap_or_else(Zone::of_machine).offsets(clock::wall());
+    let zone = ChosenZone::find(args.timezone);
     let source = if args.simulation {
         Source::Simulation { scenario: args.scenario, seed: args.seed, speed: args.speed }
     } else {
-        let given = ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref());
+        let given = ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref()).with_homes(&args.home);
         let roots = roots::find(&given, &Environment::of_process());
         Source::Live { roots, plan: args.plan, history: history(args) }
     };
-    Ok(Settings { access, zone, prices, source })
+    Settings { access, zone, prices, source }
+}
+
+/// The token of this run.
+struct Tokens {
+    /// The one asked for, by itself or as `auto`.
+    asked_for: Option<Token>,
+    /// Else the one for other users of this machine, where those are told apart.
+    quiet: Option<Token>,
+    /// The one in the address that is shown and opened, where the browser needs it.
+    shown: Option<Token>,
+}
+
+impl Tokens {
+    fn of(args: &StartArgs) -> anyhow::Result<Self> {
+        // A simulation writes no file.
+        let dir = args.data_dir.clone().or_else(store::usual_dir).filter(|_| !args.simulation);
+        let made = || dir.as_deref().map_or_else(Token::random, Token::kept_in);
+        let asked_for = match &args.token {
+            Some(TokenChoice::Given(token)) => Some(token.clone()),
+            Some(TokenChoice::Auto) => Some(made().context("no token can be made; --data-dir names where it is kept")?),
+            None => None,
+        };
+        let told_apart = peer::check();
+        let quiet = match &asked_for {
+            None if is_loopback(&args.host) => {
+                let made = made().inspect_err(|error| tracing::warn!(%error, "the token for other users is not kept"));
+                made.or_else(|_| Token::random()).ok()
+            }
+            _ => None,
+        };
+        // On Linux, a browser of this user is known. Where that fails, it needs the token like everybody else.
+        let unknown = cfg!(target_os = "linux") && told_apart.is_err();
+        let shown = asked_for.clone().or_else(|| quiet.clone().filter(|_| unknown));
+        Ok(Self { asked_for, quiet, shown })
+    }
+
+    fn access(&self, host: &str) -> anyhow::Result<Access> {
+        let access = Access::new(host, self.asked_for.clone())?;
+        Ok(match &self.quiet {
+            Some(quiet) => access.with_quiet_token(quiet.clone()),
+            None => access,
+        })
+    }
 }
 
 /// Where history is kept; nowhere, if the platform has no place for it and none is given.
@@ -94,14 +137,14 @@ struct Address {
     page: String,
 }
 
-fn address(args: &StartArgs, bound: SocketAddr) -> Address {
+fn address(args: &StartArgs, token: Option<&Token>, bound: SocketAddr) -> Address {
     let host = match bound.ip() {
         ip if ip.is_unspecified() || args.host.eq_ignore_ascii_case("localhost") => "localhost".to_owned(),
         _ if args.host.contains(':') => format!("[{}]", args.host),
         _ => args.host.clone(),
     };
     let base = format!("http://{host}:{}", bound.port());
-    let page = match &args.token {
+    let page = match token {
         Some(token) => format!("{base}/?token={}", token.reveal()),
         None => format!("{base}/"),
     };

@@ -1,10 +1,9 @@
 //! `/health` and `/api/v1/…`: what the page shows, as JSON for scripts.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use dashboard_core::event::{ComponentHealth, HealthStatus, Seq};
 use dashboard_core::ids::Epoch;
@@ -50,9 +49,13 @@ pub(super) async fn health(State(app): State<App>) -> Response {
     (code, Json(health)).into_response()
 }
 
-/// `GET /api/v1/snapshot`.
+/// `GET /api/v1/snapshot`, for the API's description. What is sent is [`Snapshot::json`](crate::hub::Snapshot::json), one
+/// text for all who ask, sockets included.
 #[derive(Debug, Serialize, ToSchema)]
+#[allow(dead_code)]
 pub(super) struct SnapshotAnswer<'a> {
+    /// Always `snapshot`.
+    frame: &'static str,
     /// The numbering the state belongs to.
     #[schema(value_type = String)]
     epoch: &'a Epoch,
@@ -65,9 +68,8 @@ pub(super) struct SnapshotAnswer<'a> {
 }
 
 pub(super) async fn snapshot(State(app): State<App>) -> Result<Response, Problem> {
-    let snapshot: Arc<_> = app.hub.snapshot().await.map_err(|_| Problem::stopping())?;
-    let body = SnapshotAnswer { epoch: &snapshot.epoch, seq: snapshot.state.seq, state: &snapshot.state };
-    Ok(Json(body).into_response())
+    let snapshot = app.hub.snapshot().await.map_err(|_| Problem::stopping())?;
+    Ok(([(CONTENT_TYPE, "application/json")], snapshot.json()).into_response())
 }
 
 pub(super) async fn unknown() -> Problem {

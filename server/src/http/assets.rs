@@ -8,6 +8,9 @@ use axum::body::Bytes;
 use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use dashboard_core::ids::BuildId;
+
+use super::content_hash::content_hash;
 
 /// A file and its compressed forms.
 #[cfg_attr(not(feature = "embed"), allow(dead_code, reason = "only embedded files are compressed"))]
@@ -16,6 +19,21 @@ pub(super) struct Asset {
     brotli: Option<Bytes>,
     gzip: Option<Bytes>,
     hash: String,
+}
+
+/// Names the page that is served: a hash over its files and the version, so that the same page keeps its name when the
+/// dashboard is restarted or built again.
+pub(crate) fn build_id() -> BuildId {
+    let mut names = env!("CARGO_PKG_VERSION").to_owned();
+    for (path, hash) in source::scripts() {
+        names += &format!(" {path} {hash}");
+    }
+    BuildId::from(content_hash(names.as_bytes()).as_str())
+}
+
+/// Whether the file decides what a page does: its code, not its style or icons.
+fn is_script(path: &str) -> bool {
+    path.starts_with("pkg/") && (path.ends_with(".wasm") || path.ends_with(".js"))
 }
 
 /// The file at `path` (of a request, with its leading slash) as an answer to a request with `headers`.
@@ -93,6 +111,12 @@ mod source {
     use super::Asset;
     use crate::embedded::SITE;
 
+    /// The page's code: path and hash of each file, sorted.
+    pub(super) fn scripts() -> Vec<(String, String)> {
+        let scripts = SITE.iter().filter(|file| super::is_script(file.path));
+        scripts.map(|file| (file.path.to_owned(), file.hash.to_owned())).collect()
+    }
+
     #[allow(clippy::unused_async, reason = "reading from disk, the other way, is async")]
     pub(super) async fn find(path: &str) -> Option<Asset> {
         let index = SITE.binary_search_by_key(&path, |file| file.path).ok()?;
@@ -108,14 +132,28 @@ mod source {
 
 #[cfg(not(feature = "embed"))]
 mod source {
-    use std::path::Path;
+    use std::path::PathBuf;
 
-    use super::Asset;
-    use crate::http::content_hash::content_hash;
+    use super::{Asset, content_hash};
+
+    /// The page's code: path and hash of each file, sorted; none before the page has been built.
+    pub(super) fn scripts() -> Vec<(String, String)> {
+        let files = std::fs::read_dir(root().join("pkg")).into_iter().flatten().filter_map(Result::ok);
+        let mut scripts: Vec<_> = files
+            .map(|file| format!("pkg/{}", file.file_name().to_string_lossy()))
+            .filter(|path| super::is_script(path))
+            .filter_map(|path| std::fs::read(root().join(&path)).ok().map(|content| (path, content_hash(&content))))
+            .collect();
+        scripts.sort();
+        scripts
+    }
+
+    fn root() -> PathBuf {
+        std::env::var_os("LEPTOS_SITE_ROOT").map_or_else(|| "target/site".into(), PathBuf::from)
+    }
 
     pub(super) async fn find(path: &str) -> Option<Asset> {
-        let root = std::env::var_os("LEPTOS_SITE_ROOT").unwrap_or_else(|| "target/site".into());
-        let content = tokio::fs::read(Path::new(&root).join(path)).await.ok()?;
+        let content = tokio::fs::read(root().join(path)).await.ok()?;
         let hash = content_hash(&content);
         Some(Asset { plain: content.into(), brotli: None, gzip: None, hash })
     }

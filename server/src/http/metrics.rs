@@ -15,7 +15,7 @@ use dashboard_core::event::{HealthCheck, HealthStatus, QuotaUpdate};
 use dashboard_core::history::History;
 use dashboard_core::ids::ModelId;
 use dashboard_core::price::PriceTable;
-use dashboard_core::record::{LimitWindow, Tool};
+use dashboard_core::record::Tool;
 use dashboard_core::report::Sum;
 use dashboard_core::units::Money;
 use tokio::task::spawn_blocking;
@@ -139,44 +139,31 @@ fn figures(page: &mut Page<'_>, snapshot: &Snapshot, history: &History, prices: 
     let active = state.sessions.values().filter(|session| session.is_active()).count();
     page.gauge("sessions_active", "Sessions that are active.").sample(&[], active);
 
-    let windows: Vec<&QuotaUpdate> =
-        [&state.five_hour, &state.seven_day, &state.seven_day_opus].into_iter().flatten().map(|w| &w.now).collect();
-    let label =
-        |window: &QuotaUpdate| [("window", window_name(window.window)), ("provenance", window.provenance.as_str())];
+    let limits: Vec<(String, &QuotaUpdate)> =
+        state.limits.iter().map(|(key, limit)| (key.to_string(), &limit.now)).collect();
     let mut percent = page.gauge(
         "quota_used_percent",
         "Used share of a limit, 0 to 100; absent while unknown. An estimate knows of this machine only.",
     );
-    for window in &windows {
-        if let Some(share) = window.percent {
-            percent.sample(&label(window), share);
-        }
-    }
-    let mut limits = page.gauge(
-        "tool_limit_used_percent",
-        "Used share of a limit of another tool, 0 to 100, as its vendor last told it; absent after its reset.",
-    );
-    for limit in state.limits.values().flat_map(std::collections::BTreeMap::values) {
-        if let Some(share) = limit.percent.filter(|_| limit.reset_time.is_none_or(|reset| state.at < reset)) {
-            limits.sample(&[("tool", limit.tool.as_str()), ("window", window_name(limit.window))], share);
+    for (key, limit) in &limits {
+        if let Some(share) = limit.percent {
+            percent.sample(&limit_labels(key, limit), share);
         }
     }
     let mut used = page.gauge("quota_used_tokens", "Input and output tokens seen here in a limit's window.");
-    windows.iter().for_each(|window| used.sample(&label(window), window.used.0));
+    limits.iter().for_each(|(key, limit)| used.sample(&limit_labels(key, limit), limit.used.0));
     let mut resets = page.gauge("quota_reset_timestamp_seconds", "When a limit is reset, in Unix time.");
-    for window in &windows {
-        if let Some(at) = window.reset_time {
-            resets.sample(&label(window), at.unix_ms() / 1_000);
+    for (key, limit) in &limits {
+        if let Some(at) = limit.reset_time {
+            resets.sample(&limit_labels(key, limit), at.unix_ms() / 1_000);
         }
     }
+    let mut blocked = page.gauge("quota_blocked", "1 while a limit refuses requests, else 0.");
+    limits.iter().for_each(|(key, limit)| blocked.sample(&limit_labels(key, limit), u8::from(limit.blocked)));
 }
 
-fn window_name(window: LimitWindow) -> &'static str {
-    match window {
-        LimitWindow::FiveHour => "five_hour",
-        LimitWindow::SevenDay => "seven_day",
-        LimitWindow::SevenDayOpus => "seven_day_opus",
-    }
+fn limit_labels<'a>(key: &'a str, limit: &'a QuotaUpdate) -> [(&'static str, &'a str); 3] {
+    [("tool", limit.key.tool.as_str()), ("limit", key), ("provenance", limit.provenance.as_str())]
 }
 
 /// The text being written.

@@ -4,6 +4,7 @@
 
 mod api;
 mod assets;
+mod attempts;
 mod content_hash;
 mod metrics;
 mod openapi;
@@ -12,19 +13,26 @@ mod records;
 mod report;
 mod security;
 mod serve;
+mod shared;
+mod token;
 mod ws;
 
 use crate::observation::Root;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, middleware};
+use dashboard_core::event::Seq;
+use dashboard_core::ids::Epoch;
 use dashboard_core::price::PriceTable;
 use dashboard_core::report::ReportKind;
 use dashboard_core::state::Mode;
@@ -41,14 +49,19 @@ use crate::health::DashboardHealth;
 use crate::history::Archive;
 use crate::hub::Hub;
 
+pub(crate) use assets::build_id;
 pub use metrics::HighWater;
-pub use security::{Access, AccessError, Token};
-pub(crate) use serve::serve;
+pub use security::{Access, AccessError, is_loopback};
+pub(crate) use serve::{ConnectionBudget, serve};
+pub use token::{Token, TokenChoice};
 
 /// Reports made at once.
 pub(crate) const REPORTS_AT_ONCE: usize = 2;
 /// Largest request body. No route takes more than a few lines.
 const BODY_BYTES: usize = 64 << 10;
+/// How long a request may take until its answer begins, its body included. A WebSocket's request is over when it becomes
+/// one; how long an answer may take to be read, `serve` decides.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -79,9 +92,18 @@ pub struct App {
     pub high_water: HighWater,
     /// How many reports may be made at once.
     pub turns: Arc<Semaphore>,
+    /// Reports under way.
+    pub reports: Reports,
     /// The page's build.
     pub leptos: LeptosOptions,
 }
+
+/// Reports that are being made: whoever asks the same of the same state meanwhile shares the bytes. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Reports(shared::Shared<ReportKey>);
+
+/// Everything a report depends on: the epoch and number of the newest event, and what was asked.
+type ReportKey = (Epoch, Seq, String);
 
 /// The routes for scripts and sockets, and their paths.
 fn api_routes() -> (Router<App>, Vec<String>) {
@@ -110,8 +132,21 @@ pub fn router(app: App) -> Router {
         .fallback(get(pages::file_or_not_found))
         .with_state(app)
         .layer(RequestBodyLimitLayer::new(BODY_BYTES))
+        .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(access, security::guard))
         .layer(middleware::from_fn(security::headers))
+}
+
+/// Ends a request that takes too long.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let message = "The dashboard did not answer in time; ask again, and see /health.";
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message);
+            Problem { retry_after: Some(5), ..problem }.into_response()
+        }
+    }
 }
 
 /// The page's build, from the environment under cargo-leptos and from constants otherwise.
@@ -160,5 +195,24 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tower::Service;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_takes_too_long_is_ended() {
+        let never = || async { std::future::pending::<()>().await };
+        let mut router = Router::new().route("/", get(never)).layer(middleware::from_fn(in_time));
+        let began = Instant::now();
+        let response = router.call(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.headers().contains_key(RETRY_AFTER));
+        assert_eq!(began.elapsed(), REQUEST_TIMEOUT);
     }
 }

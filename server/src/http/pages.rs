@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use app::ServerCookies;
-use app::feed::ServerBoot;
+use app::feed::{ServerBoot, ServerBuild};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, COOKIE, HOST};
@@ -53,8 +53,10 @@ async fn render(app: App, request: Request) -> Response {
     let host: Option<Authority> = header(&request, &HOST).and_then(|host| host.parse().ok());
     // cargo-leptos says so while it watches; the page then listens for its word to reload.
     let reload_port = std::env::var_os("LEPTOS_WATCH").map(|_| app.leptos.reload_port);
+    let build = ServerBuild(app.hub.build().clone());
     let context = move || {
         provide_context(boot.clone());
+        provide_context(build.clone());
         provide_context(cookies.clone());
         let nonce = use_nonce().map(|nonce| nonce.to_string()).unwrap_or_default();
         let policy = security::page_policy(&nonce, host.as_ref(), reload_port);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
@@ -80,6 +81,34 @@ impl Asked {
         if !app.hub.has_begun() {
             return Err(Problem::reading());
         }
+        let (epoch, newest) = app.hub.newest();
+        let question = (epoch, newest, format!("{kind} {format:?} {filter:?}"));
+        let reports = app.reports.clone();
+        let body = reports.0.get(question, Self::make(kind, app, filter, format, now)).await?;
+        let mut response = body.into_response();
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let content_type = match format {
+            Format::Json => "application/json",
+            Format::Csv => "text/csv; charset=utf-8; header=present",
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if format == Format::Csv
+            && let Ok(name) = HeaderValue::from_str(&format!("attachment; filename=\"dashboard-{kind}.csv\""))
+        {
+            headers.insert(CONTENT_DISPOSITION, name);
+        }
+        Ok(response)
+    }
+
+    /// Makes the report's text.
+    async fn make(
+        kind: ReportKind,
+        app: App,
+        filter: Filter,
+        format: Format,
+        now: Timestamp,
+    ) -> Result<Bytes, Problem> {
         let history = app.archive.history().await.map_err(|_| Problem::stopping())?;
         // Each takes a processor for a moment: not more at once than leave the page its own.
         let _turn = app.turns.acquire().await.map_err(|_| Problem::stopping())?;
@@ -107,23 +136,9 @@ impl Asked {
             }
         };
         let body = spawn_blocking(work).await.map_err(|error| error.to_string()).flatten();
-        let body = body.map_err(|error| {
+        body.map(Bytes::from).map_err(|error| {
             tracing::error!(%error, report = kind.as_str(), "a report failed");
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "The report failed; the log says why.")
-        })?;
-        let mut response = body.into_response();
-        let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let content_type = match format {
-            Format::Json => "application/json",
-            Format::Csv => "text/csv; charset=utf-8; header=present",
-        };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        if format == Format::Csv
-            && let Ok(name) = HeaderValue::from_str(&format!("attachment; filename=\"dashboard-{kind}.csv\""))
-        {
-            headers.insert(CONTENT_DISPOSITION, name);
-        }
-        Ok(response)
+        })
     }
 }

@@ -36,8 +36,13 @@ pub struct TranscriptFile {
 impl TranscriptFile {
     /// The file called `name` below `root`, there or not.
     pub fn new(root: &Root, name: String) -> Self {
-        let path = root.dir.join(path_of(&name));
+        let path = Self::below(&root.dir, &name);
         Self { tool: root.tool, key: format!("{}{name}", root.label), root: root.dir.clone(), name, path }
+    }
+
+    /// The path of the file called `name` below this directory.
+    pub(crate) fn below(root: &Path, name: &str) -> PathBuf {
+        root.join(path_of(name))
     }
 }
 

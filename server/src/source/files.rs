@@ -13,8 +13,7 @@ use super::roots::{self, TranscriptDir};
 /// Bytes read at once.
 pub const CHUNK: usize = 256 << 10;
 
-/// The transcripts below a root: regular files named `*.jsonl` at any depth of its directories for them, in no
-/// particular order.
+/// The transcripts below a root: regular files that match one of its tool's patterns, in no particular order.
 /// Links are not followed. A missing directory is empty; what cannot be read goes to `unreadable`.
 pub fn transcripts(root: &Root, unreadable: &mut Vec<Unreadable>) -> Vec<TranscriptFile> {
     all(std::slice::from_ref(root), unreadable)
@@ -27,12 +26,17 @@ pub(crate) fn all(roots: &[Root], unreadable: &mut Vec<Unreadable>) -> Vec<Trans
 
 /// The transcripts in one directory.
 pub(super) fn transcripts_in(dir: &TranscriptDir, unreadable: &mut Vec<Unreadable>) -> Vec<TranscriptFile> {
-    walk(&dir.root, WalkDir::new(&dir.dir), unreadable)
+    walk(&dir.root, WalkDir::new(&dir.dir).max_depth(dir.depth.unwrap_or(usize::MAX)), unreadable)
 }
 
 /// The same, for a file or directory within one of these.
-pub(super) fn transcripts_at(root: &Root, path: &Path, unreadable: &mut Vec<Unreadable>) -> Vec<TranscriptFile> {
-    walk(root, WalkDir::new(path).follow_root_links(false), unreadable)
+pub(super) fn transcripts_at(
+    dir: &TranscriptDir,
+    path: &Path,
+    unreadable: &mut Vec<Unreadable>,
+) -> Vec<TranscriptFile> {
+    let Some(depth) = dir.depth_below(path) else { return Vec::new() };
+    walk(&dir.root, WalkDir::new(path).follow_root_links(false).max_depth(depth), unreadable)
 }
 
 /// Reading `path` failed with `error`.
@@ -65,10 +69,8 @@ fn walk(root: &Root, walk: WalkDir, unreadable: &mut Vec<Unreadable>) -> Vec<Tra
 /// What the file at `path` is called, if its name is that of a transcript below `root`.
 pub fn as_transcript(root: &Root, path: &Path) -> Option<TranscriptFile> {
     let below = path.strip_prefix(&root.dir).ok()?;
-    let first = below.components().next()?.as_os_str().to_str()?;
-    let is_among_them = root.adapter().transcript_dirs().contains(&first) && below.components().nth(1).is_some();
-    let is_transcript = is_among_them && path.as_os_str().as_encoded_bytes().ends_with(b".jsonl");
-    is_transcript.then(|| TranscriptFile::new(root, name_of(below)))
+    let name = name_of(below);
+    root.tool.spec().transcripts_named(&name).map(|_| TranscriptFile::new(root, name))
 }
 
 /// Reads what is left of `file` in chunks.

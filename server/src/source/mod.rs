@@ -11,9 +11,12 @@
 
 mod backlog;
 mod budget;
+mod database;
+mod document;
 mod environment;
 pub mod files;
 mod presence;
+mod reader;
 mod repeats;
 pub mod retention;
 pub mod roots;
@@ -21,7 +24,6 @@ mod status;
 pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
-pub mod tools;
 pub(crate) mod transcripts;
 mod wakeup;
 mod watches;
@@ -319,7 +321,8 @@ impl Source {
         }
         self.transcripts.set_roots(&self.roots);
         self.status.note(&self.roots);
-        let transcripts = self.transcripts.dirs().iter().map(|dir| (dir.real.clone(), RecursiveMode::Recursive));
+        let mode = |depth| if depth == Some(1) { RecursiveMode::NonRecursive } else { RecursiveMode::Recursive };
+        let transcripts = self.transcripts.dirs().iter().map(|dir| (dir.real.clone(), mode(dir.depth)));
         let presence = self.roots.iter().filter_map(Root::presence_dir).map(|dir| (dir, RecursiveMode::NonRecursive));
         let wanted: Vec<_> = transcripts.chain(presence).collect();
         let now = Instant::now();

@@ -65,7 +65,7 @@ impl Running {
     fn read(&self, root: &Root, path: &Path) -> Option<Presence> {
         let mut text = Vec::new();
         let read = File::open(path).and_then(|file| file.take(MAX_SIZE).read_to_end(&mut text));
-        let presence = read.ok().and_then(|_| root.adapter().presence(&text, platform::is_process));
+        let presence = read.ok().and_then(|_| (root.tool.spec().presence.as_ref()?.read)(&text, platform::is_process));
         presence.or_else(|| self.seen.get(path).cloned())
     }
 }

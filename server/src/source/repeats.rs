@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::budget::Budget;
-use super::tail::{PollError, Polling, Tail};
+use super::reader::{Follower, PollError, Polling};
 use crate::observation::{HistoryStore, RecordSink, SinkClosed, SourceMessage, TranscriptFile};
 
 /// The store, fed with what is read and with what is repeated.
@@ -50,7 +50,7 @@ pub(super) struct Repeats {
     queue: VecDeque<Arc<TranscriptFile>>,
     /// Whether the queue holds all files there are.
     everything: bool,
-    tail: Option<Tail>,
+    tail: Option<Follower>,
     buffer: Vec<u8>,
 }
 
@@ -79,13 +79,13 @@ impl Repeats {
         let sink: &dyn RecordSink = feed.store();
         while !budget.is_spent(sink) {
             // Archived meanwhile, the file is not repeated any more.
-            let is_wanted = |tail: &Tail| feed.repeated().as_ref() == Some(&tail.found);
+            let is_wanted = |tail: &Follower| feed.repeated().as_ref() == Some(&tail.found);
             let mut tail = match self.tail.take().filter(is_wanted) {
                 Some(tail) => tail,
                 None => {
                     let Some(file) = self.queue.pop_front() else { break };
                     *feed.repeated() = Some(Arc::clone(&file));
-                    Tail::new(file, true, sink.wants_activity())
+                    Follower::new(file, true, sink.wants_activity())
                 }
             };
             match tail.poll(sink, &mut self.buffer, budget) {

@@ -1,7 +1,7 @@
 //! For how long the tools keep their transcripts, and which of these cannot be read: looked up when asked for.
 //!
-//! Claude Code deletes a transcript some days after its last change; `cleanupPeriodDays` in its settings says how
-//! many. Only that key is read.
+//! A tool may delete a transcript some days after its last change; a key in its settings says how many. Only that key
+//! is read.
 
 use crate::observation::Root;
 use std::collections::BTreeMap;
@@ -11,31 +11,28 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use dashboard_core::history::Unreadable;
-use dashboard_core::record::Tool;
-use dashboard_core::report::{DEFAULT_KEEP_DAYS, Retention, TranscriptAge};
+use dashboard_core::report::{Retention, TranscriptAge};
 use dashboard_core::time::Timestamp;
-use serde::Deserialize;
+use dashboard_core::transcript::RetentionSetting;
 
 use super::files;
 
-#[derive(Deserialize)]
-struct Settings {
-    #[serde(rename = "cleanupPeriodDays")]
-    cleanup_period_days: Option<u32>,
-}
-
 /// The ages of the transcripts below `roots`. What cannot be looked at is left out.
 pub fn of(roots: &[Root]) -> Retention {
-    let roots: Vec<Root> = roots.iter().filter(|root| root.tool == Tool::ClaudeCode).cloned().collect();
-    let keep_days: BTreeMap<&Path, u32> = roots.iter().map(|root| (&*root.dir, keep_days(&root.dir))).collect();
+    let keep_days: BTreeMap<&Path, u32> = roots
+        .iter()
+        .filter_map(|root| Some((&*root.dir, keep_days(&root.dir, root.tool.spec().retention.as_ref()?))))
+        .collect();
+    let roots: Vec<Root> = roots.iter().filter(|root| root.tool.spec().retention.is_some()).cloned().collect();
     let mut transcripts = Vec::new();
     for found in files::all(&roots, &mut Vec::new()) {
         let modified = fs::metadata(&found.path).and_then(|metadata| metadata.modified()).ok();
         let since_epoch = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         if let Some(ms) = since_epoch.and_then(|span| i64::try_from(span.as_millis()).ok()) {
             let changed_at = Timestamp::from_unix_ms(ms);
-            let keep_days = keep_days.get(&*found.root).copied().unwrap_or(DEFAULT_KEEP_DAYS);
-            transcripts.push(TranscriptAge { name: found.name, changed_at, keep_days });
+            if let Some(&keep_days) = keep_days.get(&*found.root) {
+                transcripts.push(TranscriptAge { name: found.name, changed_at, keep_days });
+            }
         }
     }
     Retention { transcripts }
@@ -56,11 +53,12 @@ pub fn unreadable(roots: &[Root]) -> Vec<Unreadable> {
     unreadable
 }
 
-/// What the settings in a configuration directory say, or the tool's default.
-fn keep_days(dir: &Path) -> u32 {
-    let settings = fs::read(dir.join("settings.json")).ok();
-    let settings = settings.and_then(|bytes| serde_json::from_slice::<Settings>(&bytes).ok());
-    settings.and_then(|settings| settings.cleanup_period_days).unwrap_or(DEFAULT_KEEP_DAYS)
+/// What the settings in a home say, or the tool's default.
+fn keep_days(dir: &Path, setting: &RetentionSetting) -> u32 {
+    let settings = fs::read(dir.join(setting.file)).ok();
+    let settings = settings.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    let days = settings.and_then(|settings| u32::try_from(settings.get(setting.key)?.as_u64()?).ok());
+    days.unwrap_or(setting.default_days)
 }
 
 #[cfg(test)]
@@ -70,15 +68,16 @@ mod tests {
     #[test]
     fn the_tools_settings_are_followed() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(keep_days(dir.path()), DEFAULT_KEEP_DAYS);
+        let setting = dashboard_core::record::Tool::ClaudeCode.spec().retention.as_ref().unwrap();
+        assert_eq!(keep_days(dir.path(), setting), 30);
         for (settings, days) in [
             (r#"{"model":"opus","cleanupPeriodDays":365}"#, 365),
             (r#"{"cleanupPeriodDays":0}"#, 0),
-            (r#"{"cleanupPeriodDays":"soon"}"#, DEFAULT_KEEP_DAYS),
-            ("{", DEFAULT_KEEP_DAYS),
+            (r#"{"cleanupPeriodDays":"soon"}"#, 30),
+            ("{", 30),
         ] {
             fs::write(dir.path().join("settings.json"), settings).unwrap();
-            assert_eq!(keep_days(dir.path()), days, "{settings}");
+            assert_eq!(keep_days(dir.path(), setting), days, "{settings}");
         }
     }
 }

@@ -6,27 +6,60 @@
 use crate::observation::Root;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
 
 use dashboard_core::record::Tool;
-
-use super::tools::{self, Adapter};
+use dashboard_core::transcript::{Shape, Transcripts};
 
 pub use super::environment::Environment;
 
+/// Endings of the files beside an SQLite database through which it is written.
+const DATABASE_SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
+
 impl Root {
-    /// What is known of its tool.
-    pub fn adapter(&self) -> &'static dyn Adapter {
-        tools::of(self.tool)
+    /// The directories to look into for transcripts, there or not: how deep they lie in each, or at any depth.
+    pub fn transcript_dirs(&self) -> Vec<(PathBuf, Option<usize>)> {
+        let mut dirs: Vec<(PathBuf, Option<usize>)> = Vec::new();
+        for transcripts in self.tool.spec().transcripts {
+            let depth = transcripts.depth();
+            // Joining nothing would add a slash.
+            let dir = match transcripts.dir() {
+                "" => self.dir.clone(),
+                dir => self.dir.join(dir),
+            };
+            match dirs.iter_mut().find(|(known, _)| *known == dir) {
+                Some((_, known)) => *known = known.zip(depth).map(|(known, depth)| known.max(depth)),
+                None => dirs.push((dir, depth)),
+            }
+        }
+        dirs
     }
 
-    /// Its directories that hold transcripts, there or not.
-    pub fn transcript_dirs(&self) -> impl Iterator<Item = PathBuf> {
-        self.adapter().transcript_dirs().iter().map(|dir| self.dir.join(dir))
-    }
-
-    /// Whether any of these is there.
+    /// Whether there is a directory for transcripts or, where they lie in the root itself, one of these.
     pub fn has_transcripts(&self) -> bool {
-        self.transcript_dirs().any(|dir| dir.is_dir())
+        let are_there = |transcripts: &Transcripts| match transcripts.dir() {
+            "" => fs::read_dir(&self.dir).is_ok_and(|entries| {
+                entries.flatten().any(|entry| transcripts.matches(&entry.file_name().to_string_lossy()))
+            }),
+            dir => self.dir.join(dir).is_dir(),
+        };
+        self.tool.spec().transcripts.iter().any(are_there)
+    }
+
+    /// The transcript that a change of the file at `path` concerns, or a directory of transcripts; mostly the path.
+    pub fn transcript_of(&self, path: PathBuf) -> PathBuf {
+        let Some(name) = path.strip_prefix(&self.dir).ok().and_then(Path::to_str) else { return path };
+        let spec = self.tool.spec();
+        if let Some(transcript) = spec.companion.as_ref().and_then(|companion| (companion.transcript)(name)) {
+            return self.dir.join(transcript);
+        }
+        for side in DATABASE_SIDES {
+            let Some(database) = name.strip_suffix(side) else { continue };
+            if matches!(spec.transcripts_named(database), Some(Transcripts { shape: Shape::Database(_), .. })) {
+                return self.dir.join(database);
+            }
+        }
+        path
     }
 
     /// Gives the root its canonical name if it was made, as a link, after it had been named.
@@ -42,14 +75,7 @@ impl Root {
 
     /// Its directory with a file for every running session, if its tool has such a thing.
     pub fn presence_dir(&self) -> Option<PathBuf> {
-        self.adapter().presence_dir().map(|dir| self.dir.join(dir))
-    }
-}
-
-impl Environment {
-    /// Those of this process.
-    pub fn of_process() -> Self {
-        Self::of_process_with(tools::ALL.into_iter().flat_map(Adapter::variables).copied())
+        self.tool.spec().presence.as_ref().map(|presence| self.dir.join(presence.dir))
     }
 }
 
@@ -105,17 +131,28 @@ pub(crate) struct TranscriptDir {
     pub(crate) dir: PathBuf,
     /// Where it is, if it or something between it and the root is a link: what the system reports changes of.
     pub(crate) real: PathBuf,
+    /// How many parts the paths of transcripts have below it at most; `None` if any number.
+    pub(crate) depth: Option<usize>,
 }
 
 impl TranscriptDir {
-    /// The path as files are named here, if it is in this directory; given as named here or as the system has it.
+    /// The path as files are named here, if it is in this directory and no deeper than transcripts are; given as named
+    /// here or as the system has it.
     pub(crate) fn named(&self, path: &Path) -> Option<PathBuf> {
-        if path.starts_with(&self.dir) {
-            return Some(path.to_owned());
-        }
-        let below = path.strip_prefix(&self.real).ok()?;
-        // Joining nothing would add a slash.
-        Some(if below.as_os_str().is_empty() { self.dir.clone() } else { self.dir.join(below) })
+        let named = if path.starts_with(&self.dir) {
+            path.to_owned()
+        } else {
+            let below = path.strip_prefix(&self.real).ok()?;
+            // Joining nothing would add a slash.
+            if below.as_os_str().is_empty() { self.dir.clone() } else { self.dir.join(below) }
+        };
+        self.depth_below(&named).map(|_| named)
+    }
+
+    /// How deep below this path, as files are named here, transcripts may lie; `None` if none may be there.
+    pub(crate) fn depth_below(&self, path: &Path) -> Option<usize> {
+        let below = path.strip_prefix(&self.dir).ok()?.components().count();
+        self.depth.unwrap_or(usize::MAX).checked_sub(below)
     }
 }
 
@@ -124,45 +161,77 @@ impl TranscriptDir {
 pub(crate) fn transcript_dirs(roots: &[Root]) -> Vec<TranscriptDir> {
     let of_root = |root: &Root| {
         let root = root.clone();
-        root.transcript_dirs().map(|dir| (root.clone(), dir)).collect::<Vec<_>>()
+        let dirs = root.transcript_dirs().into_iter();
+        dirs.map(move |(dir, depth)| TranscriptDir { real: canonical(&dir), root: root.clone(), dir, depth })
     };
-    let all: Vec<TranscriptDir> =
-        roots.iter().flat_map(of_root).map(|(root, dir)| TranscriptDir { real: canonical(&dir), root, dir }).collect();
+    let all: Vec<TranscriptDir> = roots.iter().flat_map(of_root).collect();
     let rank = |it: &TranscriptDir| (it.dir != it.real, it.dir.clone());
     let covers = |other: &TranscriptDir, it: &TranscriptDir| {
         other.root.tool == it.root.tool
-            && it.real.starts_with(&other.real)
+            && it.real.strip_prefix(&other.real).is_ok_and(|below| {
+                // It is looked into as deep as this one.
+                let levels = below.components().count();
+                other.depth.is_none_or(|depth| it.depth.is_some_and(|deep| levels + deep <= depth))
+            })
             && (it.real != other.real || rank(other) < rank(it))
     };
     all.iter().filter(|it| !all.iter().any(|other| covers(other, it))).cloned().collect()
 }
 
+/// A tool's home as the user names it: `TOOL=DIR`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedHome {
+    /// Whose it is.
+    pub tool: Tool,
+    /// The directory.
+    pub dir: PathBuf,
+}
+
+impl FromStr for NamedHome {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let allowed = || format!("allowed: TOOL=DIR with a tool of {}", Tool::ALL.map(Tool::as_str).join(", "));
+        let (tool, dir) = text.split_once('=').filter(|(_, dir)| !dir.is_empty()).ok_or_else(allowed)?;
+        Ok(Self { tool: tool.parse()?, dir: dir.into() })
+    }
+}
+
 /// The roots the user named.
 #[derive(Clone, Debug, Default)]
 pub struct ConfiguredRoots {
-    dirs: Vec<(Tool, PathBuf)>,
+    homes: Vec<NamedHome>,
+    /// Whether only these are read.
+    only_these: bool,
 }
 
 impl ConfiguredRoots {
-    /// Claude Code's configuration directories, and Codex's home.
+    /// Directories of the default tool, which mean these, and what else is named, and no others; and Codex's home.
     pub fn new(config_dirs: &[PathBuf], codex_home: Option<&Path>) -> Self {
-        let claude = config_dirs.iter().map(|dir| (Tool::ClaudeCode, dir.clone()));
-        Self { dirs: claude.chain(codex_home.map(|dir| (Tool::Codex, dir.to_owned()))).collect() }
+        let home = |tool: Tool, dir: &Path| NamedHome { tool, dir: dir.to_owned() };
+        let configured = config_dirs.iter().map(|dir| home(Tool::DEFAULT, dir));
+        let codex = codex_home.map(|dir| home(Tool::Codex, dir));
+        Self { homes: configured.chain(codex).collect(), only_these: !config_dirs.is_empty() }
     }
 
-    /// Naming Claude Code's directories means these and no others; naming another tool's says nothing of the rest.
+    /// And these homes, each in place of its tool's usual ones.
+    #[must_use]
+    pub fn with_homes(mut self, homes: &[NamedHome]) -> Self {
+        self.homes.extend_from_slice(homes);
+        self
+    }
+
     fn excludes_usual(&self, tool: Tool) -> bool {
-        self.dirs.iter().any(|&(named, _)| named == tool || named == Tool::ClaudeCode)
+        self.only_these || self.homes.iter().any(|home| home.tool == tool)
     }
 }
 
 /// The roots: those given, or else those the tools would use. One that is named twice, in whatever way, counts once.
 pub fn find(given: &ConfiguredRoots, surroundings: &Environment) -> Vec<Root> {
     let mut roots = Vec::new();
-    for adapter in tools::ALL {
-        let tool = adapter.tool();
-        let named = given.dirs.iter().filter(|&&(named, _)| named == tool).map(|(_, dir)| dir.clone());
-        let usual = if given.excludes_usual(tool) { Vec::new() } else { adapter.usual_roots(surroundings) };
+    for tool in Tool::ALL {
+        let named = given.homes.iter().filter(|home| home.tool == tool).map(|home| home.dir.clone());
+        let usual = if given.excludes_usual(tool) { Vec::new() } else { surroundings.homes(&tool.spec().home) };
         let mut unique: Vec<PathBuf> = Vec::new();
         for dir in named.chain(usual).map(|dir| canonical(&dir)) {
             if !unique.contains(&dir) {
@@ -210,6 +279,14 @@ mod tests {
         assert_eq!(codex(&home(&[])), ["/home/ada/.codex"]);
         assert_eq!(codex(&home(&[("CODEX_HOME", "/c")])), ["/c"]);
         assert_eq!(codex(&home(&[("CODEX_HOME", "")])), ["/home/ada/.codex"]);
+        let of = |tool, variables: &[(&'static str, &str)]| dirs(tool, &[], &home(variables));
+        assert_eq!(of(Tool::Gemini, &[]), ["/home/ada/.gemini"]);
+        assert_eq!(of(Tool::Gemini, &[("GEMINI_CLI_HOME", "/g")]), ["/g/.gemini"]);
+        assert_eq!(of(Tool::OpenCode, &[]), ["/home/ada/.local/share/opencode"]);
+        assert_eq!(of(Tool::OpenCode, &[("XDG_DATA_HOME", "/d")]), ["/d/opencode"]);
+        assert_eq!(of(Tool::Pi, &[]), ["/home/ada/.pi/agent"]);
+        assert_eq!(of(Tool::Pi, &[("PI_CODING_AGENT_DIR", "/p")]), ["/p"]);
+        assert_eq!(of(Tool::Copilot, &[("COPILOT_HOME", "/c")]), ["/c"]);
         assert!(found(&[], None, &Environment::default()).is_empty());
     }
 
@@ -228,7 +305,44 @@ mod tests {
             (|dir: &str| (Tool::ClaudeCode, dir.to_owned()), |dir: &str| (Tool::Codex, dir.to_owned()));
         assert_eq!(found(&["/x"], None, &surroundings), [claude("/x")]);
         assert_eq!(found(&["/x"], Some("/y"), &surroundings), [claude("/x"), codex("/y")]);
-        assert_eq!(found(&[], Some("/y"), &surroundings), [claude("/a"), codex("/y")]);
+        let named: Vec<_> = found(&[], Some("/y"), &surroundings).into_iter().take(2).collect();
+        assert_eq!(named, [claude("/a"), codex("/y")]);
+
+        let home: NamedHome = "pi=/p=1".parse().unwrap();
+        assert_eq!(home, NamedHome { tool: Tool::Pi, dir: "/p=1".into() });
+        assert!("pie=/p".parse::<NamedHome>().unwrap_err().contains("opencode"));
+        assert!("pi=".parse::<NamedHome>().is_err() && "pi".parse::<NamedHome>().is_err());
+        let roots = |config_dirs: &[PathBuf]| -> Vec<(Tool, PathBuf)> {
+            let given = ConfiguredRoots::new(config_dirs, None).with_homes(std::slice::from_ref(&home));
+            find(&given, &surroundings).into_iter().map(|root| (root.tool, root.dir)).collect()
+        };
+        let pi = (Tool::Pi, PathBuf::from("/p=1"));
+        assert_eq!(roots(&["/x".into()]), [(Tool::ClaudeCode, "/x".into()), pi.clone()]);
+        let all = roots(&[]);
+        assert_eq!(all.iter().filter(|(tool, _)| *tool == Tool::Pi).collect::<Vec<_>>(), [&pi]);
+        assert_eq!(all.len(), Tool::ALL.len(), "of the others the usual ones");
+    }
+
+    #[test]
+    fn where_transcripts_may_be() {
+        let root = |tool, dir: &str| Root { tool, dir: dir.into(), label: String::new() };
+        let opencode = root(Tool::OpenCode, "/o");
+        let dirs = transcript_dirs(std::slice::from_ref(&opencode));
+        assert_eq!(
+            dirs.iter().map(|it| (it.dir.to_str().unwrap(), it.depth)).collect::<Vec<_>>(),
+            [("/o", Some(1)), ("/o/storage/message", Some(2))],
+            "the first does not reach into the second"
+        );
+        let named = |path: &str| dirs.iter().any(|dir| dir.named(Path::new(path)).is_some());
+        assert!(named("/o/opencode.db-wal") && named("/o/storage/message/s/m.json"));
+        assert!(!named("/o/log/x") && !named("/o/storage/message/s/m/n"));
+
+        let of = |root: &Root, path: &str| root.transcript_of(path.into()).display().to_string();
+        assert_eq!(of(&opencode, "/o/opencode-dev.db-wal"), "/o/opencode-dev.db");
+        assert_eq!(of(&opencode, "/o/other.db-wal"), "/o/other.db-wal");
+        let claude = root(Tool::ClaudeCode, "/c");
+        assert_eq!(of(&claude, "/c/projects/p/agent-a.meta.json"), "/c/projects/p/agent-a.jsonl");
+        assert_eq!(of(&root(Tool::Gemini, "/g"), "/g/tmp/p/.project_root"), "/g/tmp/p/chats");
     }
 
     #[test]

@@ -88,20 +88,21 @@ fn problem(
 ) -> Option<String> {
     if let Some((path, error)) = unreadable {
         let others = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
-        return Some(format!(
-            "cannot read {}: {error}{others}; check its permissions; everything else is read",
-            path.display()
-        ));
+        // What else may fail says by itself what to do.
+        let advice = if error.contains("ermission denied") { "; check its permissions" } else { "" };
+        return Some(format!("cannot read {}: {error}{others}{advice}; everything else is read", path.display()));
     }
     if let Some(dir) = gone {
         return Some(format!(
             "the transcripts in {} are gone; what they said still counts; they are read again when they are back, or name \
-             the new place with --config-dir or --codex-home",
+             the new place with --config-dir or --home",
             dir.display()
         ));
     }
     if nothing_there {
-        return Some("no transcripts yet; start Claude Code or Codex, or use --config-dir or --codex-home".to_owned());
+        return Some(
+            "no transcripts yet; start an assistant, or name its directory with --config-dir or --home".to_owned(),
+        );
     }
     refusal.map(|refusal| format!("changes are seen within 10 s, not at once: {refusal}"))
 }

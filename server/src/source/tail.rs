@@ -13,9 +13,8 @@ use crate::observation::{
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use dashboard_core::record::{Lineage, Record};
 use dashboard_core::transcript::{Checkpoint, Reading, TranscriptReader};
@@ -23,52 +22,11 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::budget::Budget;
 use super::files;
-use super::tools;
-use crate::panics;
+use super::reader::{self, FileReader, PollError, Polling, companion, retract, unless_gone};
 use crate::platform::FileIdentity;
 
 /// Records sent at once.
 const BATCH: usize = 512;
-/// A file that changed this recently is likely to change again.
-const ACTIVE: Duration = Duration::from_mins(10);
-/// A companion file, such as an agent's `.meta.json`, is a few hundred bytes.
-const MAX_COMPANION: u64 = 64 << 10;
-
-/// Why polling a file ended early.
-#[derive(Debug)]
-pub(super) enum PollError {
-    /// The file cannot be read.
-    Unreadable(io::Error),
-    /// See [`SinkClosed`].
-    SinkClosed,
-    /// What was reported of the file no longer holds, and it changed again while it was read anew.
-    Stale,
-    /// Reading the file panics. It is left alone until it is rewritten.
-    Panicked,
-}
-
-impl From<io::Error> for PollError {
-    fn from(error: io::Error) -> Self {
-        Self::Unreadable(error)
-    }
-}
-
-impl From<SinkClosed> for PollError {
-    fn from(_: SinkClosed) -> Self {
-        Self::SinkClosed
-    }
-}
-
-/// What polling a file came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Polling {
-    /// Everything in it has been read.
-    Complete,
-    /// The budget was spent; there is more to read.
-    Paused,
-    /// The file does not exist any more.
-    Gone,
-}
 
 /// The hash of bytes, under way: more than half a kilobyte.
 #[derive(Default)]
@@ -113,9 +71,7 @@ enum Verification {
 /// See the [module's description](self).
 #[derive(Debug)]
 pub(super) struct Tail {
-    pub(super) found: Arc<TranscriptFile>,
-    /// Whether it is in the backlog. Kept by who owns that.
-    pub(super) queued: bool,
+    found: Arc<TranscriptFile>,
     reader: TranscriptReader,
     /// Whether the reader gives out activity.
     activity: bool,
@@ -140,7 +96,7 @@ pub(super) struct Tail {
     panicked: bool,
 }
 
-fn reader(name: &str, from: Checkpoint, activity: bool) -> TranscriptReader {
+fn lines_reader(name: &str, from: Checkpoint, activity: bool) -> TranscriptReader {
     let reader = TranscriptReader::resume(name, from);
     if activity { reader.with_activity() } else { reader }
 }
@@ -150,8 +106,7 @@ impl Tail {
     /// the first message replaces that.
     pub(super) fn new(found: Arc<TranscriptFile>, reported: bool, activity: bool) -> Self {
         Self {
-            queued: false,
-            reader: reader(&found.name, Checkpoint::start(found.tool), activity),
+            reader: lines_reader(&found.name, Checkpoint::start(found.tool), activity),
             activity,
             complete: None,
             opened: None,
@@ -162,7 +117,7 @@ impl Tail {
             replaces: reported,
             supersedes: None,
             held_back: Vec::new(),
-            wants_companion: tools::of(found.tool).companion(&found.path).is_some(),
+            wants_companion: reader::may_have_companion(&found),
             panicked: false,
             found,
         }
@@ -171,7 +126,7 @@ impl Tail {
     /// Goes on where another process stopped; the receiver holds what that one read.
     pub(super) fn resume(found: Arc<TranscriptFile>, state: FileState, activity: bool) -> Self {
         Self {
-            reader: reader(&found.name, state.checkpoint, activity),
+            reader: lines_reader(&found.name, state.checkpoint, activity),
             complete: state.polled,
             opened: state.polled,
             marks: state.marks,
@@ -181,75 +136,9 @@ impl Tail {
         }
     }
 
-    /// The file is one that was reported under this name, too. It goes when this one is reported, so that it counts once
-    /// at any moment.
-    pub(super) fn supersede(&mut self, former: Arc<TranscriptFile>) {
-        self.supersedes = Some(former);
-    }
-
     /// Whether what is read is to be reported as a whole.
     fn is_replacement(&self) -> bool {
         self.replaces || self.supersedes.is_some()
-    }
-
-    /// Whether the file is likely to change soon.
-    pub(super) fn is_active(&self) -> bool {
-        self.modified().and_then(|at| at.elapsed().ok()).is_none_or(|age| age < ACTIVE)
-    }
-
-    /// When the file had last been modified before it was last read to its end.
-    pub(super) fn modified(&self) -> Option<SystemTime> {
-        self.complete?.stamp.modified
-    }
-
-    /// Whether the receiver holds anything of the file.
-    pub(super) fn is_reported(&self) -> bool {
-        self.reported
-    }
-
-    /// Whether the file is as it was when all of it had been read.
-    pub(super) fn is_unchanged(&self, metadata: &Metadata) -> bool {
-        let same = |complete: Polled| complete.conclusive && complete.stamp == Stamp::of(metadata);
-        self.complete.is_some_and(same) && metadata.len() == self.position()
-    }
-
-    /// What the file is recognised by, should it turn up under another name.
-    pub(super) fn fingerprint(&self) -> Option<(FileIdentity, Marks)> {
-        Some((self.complete?.stamp.identity, self.marks))
-    }
-
-    /// Whether this is the file with this fingerprint.
-    pub(super) fn is_same(&self, identity: FileIdentity, marks: &Marks) -> bool {
-        self.complete.is_some_and(|complete| complete.stamp.identity == identity) && self.marks.head == marks.head
-    }
-
-    /// How many bytes have been read.
-    pub(super) fn position(&self) -> u64 {
-        self.reader.counts().bytes
-    }
-
-    /// What has been read so far says of the session's origin.
-    pub(super) fn lineage(&self) -> Option<Lineage> {
-        self.reader.checkpoint().lineage().cloned()
-    }
-
-    /// Reads what is new and reports it, until the end of the file or until the budget is spent. A panic on the way
-    /// costs this file, and no other.
-    pub(super) fn poll(
-        &mut self,
-        sink: &dyn RecordSink,
-        buffer: &mut Vec<u8>,
-        budget: &Budget<'_>,
-    ) -> Result<Polling, PollError> {
-        // The file is not touched again before it is started over, so that what the panic left half done is not used.
-        let polled = panic::catch_unwind(AssertUnwindSafe(|| {
-            panics::without_message(|| self.poll_unguarded(sink, buffer, budget))
-        }));
-        polled.unwrap_or_else(|_| {
-            self.panicked = true;
-            self.held_back = Vec::new();
-            Err(PollError::Panicked)
-        })
     }
 
     fn poll_unguarded(
@@ -263,10 +152,7 @@ impl Tail {
         if self.wants_companion && (is_first || self.is_active()) && matches!(polled, Ok(Polling::Complete)) {
             self.read_companion(sink)?;
         }
-        match polled {
-            Err(PollError::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Polling::Gone),
-            polled => polled,
-        }
+        unless_gone(polled)
     }
 
     fn poll_lines(
@@ -392,8 +278,8 @@ impl Tail {
 
     /// Forgets what was read: the file is read from its beginning, and the next message replaces what was reported.
     fn start_over(&mut self) {
-        let (queued, supersedes) = (self.queued, self.supersedes.take());
-        *self = Self { queued, supersedes, ..Self::new(Arc::clone(&self.found), self.reported, self.activity) };
+        let supersedes = self.supersedes.take();
+        *self = Self { supersedes, ..Self::new(Arc::clone(&self.found), self.reported, self.activity) };
     }
 
     /// Reads from the position on; `before` are the last bytes before it.
@@ -489,13 +375,8 @@ impl Tail {
 
     /// Reports what the companion file says, if it exists by now and can be read; it is written before or after.
     fn read_companion(&mut self, sink: &dyn RecordSink) -> Result<(), SinkClosed> {
-        let adapter = tools::of(self.found.tool);
-        let Some(path) = adapter.companion(&self.found.path) else { return Ok(()) };
-        let mut text = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(MAX_COMPANION).read_to_end(&mut text));
-        let dir = self.found.name.rsplit_once('/').map_or("", |(dir, _)| dir);
-        let name = format!("{dir}/{}", path.file_name().unwrap_or_default().to_string_lossy());
-        if let Some(record) = read.ok().and_then(|_| adapter.companion_record(&name, &text)) {
+        let text = companion(&self.found);
+        if let Some(record) = text.and_then(|text| self.reader.read_companion(&text)) {
             self.wants_companion = false;
             self.report(vec![record], sink)?;
         }
@@ -503,8 +384,55 @@ impl Tail {
     }
 }
 
-/// Reports that what the file said no longer counts.
-pub(super) fn retract(sink: &dyn RecordSink, found: Arc<TranscriptFile>) -> Result<(), SinkClosed> {
-    sink.send(SourceMessage::Retract { file: Arc::clone(&found) })?;
-    sink.send(SourceMessage::Archive { file: found })
+impl FileReader for Tail {
+    fn file(&self) -> &Arc<TranscriptFile> {
+        &self.found
+    }
+
+    fn supersede(&mut self, former: Arc<TranscriptFile>) {
+        self.supersedes = Some(former);
+    }
+
+    fn is_active(&self) -> bool {
+        self.modified().and_then(|at| at.elapsed().ok()).is_none_or(|age| age < reader::ACTIVE)
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.complete?.stamp.modified
+    }
+
+    fn is_reported(&self) -> bool {
+        self.reported
+    }
+
+    fn is_unchanged(&self, metadata: &Metadata) -> bool {
+        let same = |complete: Polled| complete.conclusive && complete.stamp == Stamp::of(metadata);
+        self.complete.is_some_and(same) && metadata.len() == self.position()
+    }
+
+    fn fingerprint(&self) -> Option<(FileIdentity, Marks)> {
+        Some((self.complete?.stamp.identity, self.marks))
+    }
+
+    fn is_same(&self, identity: FileIdentity, marks: &Marks) -> bool {
+        self.complete.is_some_and(|complete| complete.stamp.identity == identity) && self.marks.head == marks.head
+    }
+
+    fn position(&self) -> u64 {
+        self.reader.counts().bytes
+    }
+
+    fn lineage(&self) -> Option<Lineage> {
+        self.reader.checkpoint().lineage().cloned()
+    }
+
+    fn poll(&mut self, sink: &dyn RecordSink, buffer: &mut Vec<u8>, budget: &Budget<'_>) -> Result<Polling, PollError> {
+        // The file is not touched again before it is started over, so that what a panic left half done is not used.
+        let polled = reader::guarded(|| self.poll_unguarded(sink, buffer, budget));
+        if let Err(PollError::Panicked) = polled {
+            self.panicked = true;
+            self.held_back = Vec::new();
+        }
+        polled
+    }
 }

@@ -22,8 +22,8 @@ use dashboard_core::record::{ReadProgress, Tool};
 use super::backlog::{Backlog, Entry};
 use super::budget::Budget;
 use super::files;
+use super::reader::{self, Follower, PollError, Polling};
 use super::roots::{self, TranscriptDir};
-use super::tail::{self, PollError, Polling, Tail};
 use crate::platform::FileIdentity;
 
 /// Less than this to read is not worth a thread.
@@ -42,7 +42,7 @@ pub(crate) struct Transcripts {
     sink: Box<dyn RecordSink>,
     /// Whether the sink wants to know what sessions did.
     activity: bool,
-    tails: BTreeMap<PathBuf, Tail>,
+    tails: BTreeMap<PathBuf, Follower>,
     backlog: Backlog,
     /// How far the backlog has been read; grows for as long as files are added to it.
     progress: ReadProgress,
@@ -89,7 +89,7 @@ impl Transcripts {
             }
             self.deleted.insert(found.key.clone(), found);
         } else if self.dirs.iter().any(|dir| found.path.starts_with(&dir.dir)) {
-            self.tails.insert(found.path.clone(), Tail::resume(found, state, self.activity));
+            self.tails.insert(found.path.clone(), Follower::resume(found, state, self.activity));
         } else {
             self.covered.push(found);
         }
@@ -123,7 +123,7 @@ impl Transcripts {
     /// Reads the whole file once more for a sink that missed part of it.
     #[cfg(test)]
     pub(crate) fn repeat(&mut self, file: Arc<TranscriptFile>, sink: &dyn RecordSink) -> Result<(), SinkClosed> {
-        match Tail::new(file, true, sink.wants_activity()).poll(sink, &mut self.buffer, &Budget::unlimited()) {
+        match Follower::new(file, true, sink.wants_activity()).poll(sink, &mut self.buffer, &Budget::unlimited()) {
             Err(PollError::SinkClosed) => Err(SinkClosed),
             _ => Ok(()),
         }
@@ -213,7 +213,7 @@ impl Transcripts {
         if self.backlog.is_empty() {
             return false;
         }
-        let current: Vec<&Tail> =
+        let current: Vec<&Follower> =
             self.tails.values().filter(|tail| !tail.queued && tail.modified().is_some_and(|at| at >= since)).collect();
         let sessions: HashSet<PathBuf> = current.iter().map(|tail| self.session_path(&tail.found.path)).collect();
         let lineages: Vec<_> = current.iter().filter_map(|tail| Some((tail.found.tool, tail.lineage()?))).collect();
@@ -231,7 +231,7 @@ impl Transcripts {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             related.iter().any(|(of, session)| *of == tool && name.contains(session.as_str()))
         };
-        let is_related = |tail: &Tail| {
+        let is_related = |tail: &Follower| {
             let tool = tail.found.tool;
             names_one(tool, &tail.found.path)
                 || tail.position() > 0
@@ -256,7 +256,7 @@ impl Transcripts {
         }
         // A parent that is gone: any file may be another fork of it. Their beginnings say so.
         let is_known = |session: &(Tool, SessionId)| {
-            let file_of = |tail: &&Tail| tail.found.tool == session.0 && names_one(session.0, &tail.found.path);
+            let file_of = |tail: &&Follower| tail.found.tool == session.0 && names_one(session.0, &tail.found.path);
             self.tails.values().any(|tail| file_of(&tail))
         };
         if related.iter().all(is_known) {
@@ -396,10 +396,10 @@ impl Transcripts {
         budget: &Budget<'_>,
     ) -> Result<(), SinkClosed> {
         let named = |path: PathBuf| {
-            let found = self.dirs.iter().find_map(|dir| Some((dir.root.clone(), dir.named(&path)?)));
-            found.map_or((None, path), |(root, path)| (Some(root), path))
+            let found = self.dirs.iter().find_map(|dir| Some((dir.clone(), dir.named(&path)?)));
+            found.map_or((None, path), |(dir, path)| (Some(dir), path))
         };
-        let paths: Vec<(Option<Root>, PathBuf)> = paths.into_iter().map(named).collect();
+        let paths: Vec<(Option<TranscriptDir>, PathBuf)> = paths.into_iter().map(named).collect();
         let mut polled = BTreeSet::new();
         for (_, path) in &paths {
             for path in self.known_below(path) {
@@ -407,12 +407,12 @@ impl Transcripts {
                 polled.insert(path);
             }
         }
-        for (root, path) in paths {
-            let Some(root) = root else { continue };
+        for (dir, path) in paths {
+            let Some(dir) = dir else { continue };
             // Directories, which are found out about by walking them again.
             self.unreadable.retain(|known, _| self.tails.contains_key(known) || !known.starts_with(&path));
             let mut unreadable = Vec::new();
-            for found in files::transcripts_at(&root, &root.adapter().transcript_of(path), &mut unreadable) {
+            for found in files::transcripts_at(&dir, &dir.root.transcript_of(path), &mut unreadable) {
                 // Unless it was gone a moment ago, it has been polled.
                 if !polled.contains(&found.path) || !self.tails.contains_key(&found.path) {
                     let path = found.path.clone();
@@ -488,7 +488,7 @@ impl Transcripts {
         let former = self.former_name(&found.path);
         let came_back = self.deleted.contains_key(&found.key);
         let path = found.path.clone();
-        let mut tail = Tail::new(Arc::new(found), came_back, self.activity);
+        let mut tail = Follower::new(Arc::new(found), came_back, self.activity);
         if let Some(former) = former.filter(|former| former.key != tail.found.key) {
             tail.supersede(former);
         }
@@ -498,7 +498,7 @@ impl Transcripts {
 
     fn forget(&mut self, path: &Path) -> Result<(), SinkClosed> {
         self.unreadable.remove(path);
-        let Some(tail) = self.tails.remove(path).filter(Tail::is_reported) else { return Ok(()) };
+        let Some(tail) = self.tails.remove(path).filter(Follower::is_reported) else { return Ok(()) };
         let fingerprint = tail.fingerprint();
         let found = tail.found;
         if let Some((identity, marks)) = fingerprint {
@@ -515,7 +515,7 @@ impl Transcripts {
     /// The file is read under another name: what it said under this one no longer counts.
     fn retract(&mut self, found: Arc<TranscriptFile>) -> Result<(), SinkClosed> {
         self.deleted.insert(found.key.clone(), Arc::clone(&found));
-        tail::retract(&*self.sink, found)
+        reader::retract(&*self.sink, found)
     }
 
     /// The deleted file that is now at `path`, if there is one.
@@ -529,8 +529,8 @@ impl Transcripts {
 }
 
 /// An entry for the file in the backlog, unless it has one.
-fn queue(path: &Path, tail: &mut Tail, metadata: &fs::Metadata) -> Option<Entry> {
+fn queue(path: &Path, tail: &mut Follower, metadata: &fs::Metadata) -> Option<Entry> {
     let bytes = metadata.len().saturating_sub(tail.position());
-    let entry = Entry { path: path.to_owned(), modified: metadata.modified().ok(), bytes, probe: false };
+    let entry = Entry { path: path.to_owned(), modified: tail.changed_at(metadata), bytes, probe: false };
     (!std::mem::replace(&mut tail.queued, true)).then_some(entry)
 }

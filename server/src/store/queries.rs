@@ -11,8 +11,8 @@ use dashboard_core::ids::{AgentId, MessageId, ModelId, SessionId};
 use dashboard_core::ledger::MAX_REJECTIONS;
 use dashboard_core::price::PriceTable;
 use dashboard_core::record::{
-    AgentMeta, ApiError, Compaction, ContextFill, FileCounts, Lineage, RateLimitReport, Record, Rejection, SessionMeta,
-    Tool, UsageRecord,
+    AgentMeta, ApiError, Compaction, ContextFill, FileCounts, LimitKey, Lineage, RateLimitReport, Record, Rejection,
+    SessionMeta, Tool, UsageRecord,
 };
 use dashboard_core::report::{Slot, UsageRow};
 use dashboard_core::time::Timestamp;
@@ -21,7 +21,7 @@ use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use rustc_hash::FxHashMap;
 
-use super::codes::Code;
+use super::codes::{Code, limit_of};
 use super::schema;
 use super::sums::{self, ClaimRow, Figures, FileFacts, Key, Progress, halves};
 use crate::observation::{FileState, Root, SinkClosed, StoredFile, TranscriptFile};
@@ -222,6 +222,10 @@ impl<'a> Names<'a> {
 
 pub(super) fn code<T: Code>(text: &str) -> Result<T, ReadError> {
     T::of(text).ok_or_else(|| ReadError::Content(format!("unknown word {text:?}")))
+}
+
+fn limit(tool: Tool, text: &str) -> Result<LimitKey, ReadError> {
+    limit_of(tool, text).ok_or_else(|| ReadError::Content(format!("unknown limit {text:?}")))
 }
 
 pub(super) fn time(ms: Option<i64>) -> Option<Timestamp> {
@@ -726,6 +730,7 @@ impl OneFile<'_> {
         let sql = "SELECT session, at, model, used, size FROM context_fills WHERE file = ?1";
         self.each(sql, "context_fills", unreadable, |row| {
             out.push(Record::Context(ContextFill {
+                tool: self.tool,
                 session: self.session(row.get(0)?)?,
                 at: time(row.get(1)?),
                 model: ModelId::new(self.names.get(row.get(2)?)?),
@@ -830,9 +835,8 @@ impl OneFile<'_> {
         self.each(sql, "limit_reports", unreadable, |row| {
             let session: Option<i64> = row.get(5)?;
             out.push(Record::RateLimit(RateLimitReport {
-                tool: self.tool,
+                limit: limit(self.tool, row.get_ref(1)?.as_str()?)?,
                 at: Timestamp::from_unix_ms(row.get(0)?),
-                window: code(row.get_ref(1)?.as_str()?)?,
                 used_percent: row.get(2)?,
                 resets_at: time(row.get(3)?),
                 rejected: row.get(4)?,

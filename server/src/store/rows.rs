@@ -13,7 +13,7 @@ use dashboard_core::units::Tokens;
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
-use super::codes::Code;
+use super::codes::{Code, limit_code};
 use super::sums::{ClaimRow, Sums, halves};
 use super::unseen::Unseen;
 use crate::observation::{FileState, TranscriptFile};
@@ -407,7 +407,7 @@ impl<'a> Rows<'a> {
                     .execute(params![
                         file,
                         report.at.unix_ms(),
-                        report.window.code(),
+                        limit_code(&report.limit),
                         report.used_percent,
                         ms(report.resets_at),
                         report.rejected,
@@ -443,8 +443,8 @@ impl<'a> Rows<'a> {
                 Ok(())
             }
             Record::Activity(activity) => self.activity(file, activity),
-            // Written together, or part of the file's state.
-            Record::Lineage(_) | Record::Usage(_) | Record::Session(_) => Ok(()),
+            // Written together, part of the file's state, or read from elsewhere at every start.
+            Record::Account(_) | Record::Lineage(_) | Record::Usage(_) | Record::Session(_) => Ok(()),
         }
     }
 

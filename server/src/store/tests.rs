@@ -402,7 +402,7 @@ fn step() -> impl Strategy<Value = Step> {
     let written = || {
         (file(), text(), codex()).prop_map(|(file, claude, codex)| match tool_of(NAMES[file]) {
             Tool::Codex => (file, codex),
-            Tool::ClaudeCode => (file, claude),
+            _ => (file, claude),
         })
     };
     prop_oneof![

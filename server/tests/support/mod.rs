@@ -11,12 +11,12 @@ use dashboard_core::ids::Epoch;
 use dashboard_core::protocol::ServerFrame;
 use dashboard_core::simulator::Scenario;
 use dashboard_core::state::DashboardState;
-use dashboard_core::time::ZoneOffsets;
 use futures_util::{SinkExt, StreamExt};
 use server::http::Access;
 use server::manager::{Settings, Source};
 use server::prices::Prices;
 use server::source::roots::{self, ConfiguredRoots, Environment};
+use server::zone::ChosenZone;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -55,7 +55,7 @@ impl TestDashboard {
     pub async fn start(source: Source, token: Option<&str>) -> Self {
         let access = Access::new("127.0.0.1", token.map(|token| token.parse().unwrap())).unwrap();
         let prices = Prices::embedded();
-        let settings = Settings { access, zone: ZoneOffsets::utc(), prices, source };
+        let settings = Settings { access, zone: ChosenZone::utc(), prices, source };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

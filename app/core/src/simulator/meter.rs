@@ -5,7 +5,7 @@
 
 use super::script::Script;
 use crate::ids::SessionId;
-use crate::record::{LimitWindow, RateLimitReport, Record, Tool};
+use crate::record::{LimitKey, RateLimitReport, Record, Tool};
 use crate::time::{DAY_MS, HOUR_MS, Timestamp};
 use crate::units::{TokenUsage, Tokens};
 
@@ -89,15 +89,14 @@ impl Meter {
     /// What the vendor says of all limits now.
     pub(super) fn reports(&self, now: Timestamp) -> impl Iterator<Item = Record> {
         let limits = [
-            (LimitWindow::FiveHour, self.five_hour),
-            (LimitWindow::SevenDay, self.week),
-            (LimitWindow::SevenDayOpus, self.largest),
+            (LimitKey::five_hour(Tool::ClaudeCode), self.five_hour),
+            (LimitKey::weekly(Tool::ClaudeCode), self.week),
+            (LimitKey::weekly(Tool::ClaudeCode).of_family("opus"), self.largest),
         ];
-        limits.into_iter().filter(move |(_, limit)| now < limit.resets_at).map(move |(window, limit)| {
+        limits.into_iter().filter(move |(_, limit)| now < limit.resets_at).map(move |(key, limit)| {
             Record::RateLimit(RateLimitReport {
-                tool: Tool::ClaudeCode,
+                limit: key,
                 at: now,
-                window,
                 used_percent: Some(limit.percent()),
                 resets_at: Some(limit.resets_at),
                 rejected: false,
@@ -109,12 +108,12 @@ impl Meter {
     /// A refusal, told to `session`.
     pub(super) fn refusal(&self, now: Timestamp, session: &SessionId) -> Record {
         let five_hour = self.five_hour.used >= self.five_hour.budget && now < self.five_hour.resets_at;
-        let (window, limit) =
-            if five_hour { (LimitWindow::FiveHour, self.five_hour) } else { (LimitWindow::SevenDay, self.week) };
+        let tool = Tool::ClaudeCode;
+        let (key, limit) =
+            if five_hour { (LimitKey::five_hour(tool), self.five_hour) } else { (LimitKey::weekly(tool), self.week) };
         Record::RateLimit(RateLimitReport {
-            tool: Tool::ClaudeCode,
+            limit: key,
             at: now,
-            window,
             used_percent: Some(100.0),
             resets_at: Some(limit.resets_at),
             rejected: true,

@@ -92,9 +92,10 @@ impl Simulation {
                 self.take_step();
             }
             for event in self.trackers.flush(due) {
-                let event = SequencedEvent { seq: self.state.seq.next(), event, timestamp: due };
-                self.state.apply(&event);
-                events.push(event);
+                events.push(self.state.take(event, due));
+            }
+            for event in self.trackers.warnings(&self.state, due) {
+                events.push(self.state.take(event, due));
             }
         }
         events
@@ -126,7 +127,7 @@ impl Simulation {
             Record::Lineage(lineage) => Some((lineage.session.clone(), None)),
             Record::ToolCost(cost) => Some((cost.session.clone(), None)),
             Record::Activity(activity) => Some((activity.session.clone(), activity.agent.clone())),
-            Record::RateLimit(_) => None,
+            Record::RateLimit(_) | Record::Account(_) => None,
         };
         let trackers = &mut self.trackers;
         let (file, counts) = self.files.entry(source).or_insert_with_key(|source| {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
+use crate::alert::AlertSubject;
 use crate::event::{Event, SequencedEvent, SessionPhase};
 use crate::level::Level;
 use crate::price::PriceTable;
-use crate::record::LimitWindow;
+use crate::record::LimitKey;
 use crate::state::{DashboardState, Mode};
 use crate::time::{HOUR_MS, ZoneOffsets};
 
@@ -149,7 +150,9 @@ fn records_come_in_order_and_at_the_promised_pace() {
                     }
                     last_usage = at;
                 }
-                Record::RateLimit(report) if !report.rejected && report.window == LimitWindow::FiveHour => {
+                Record::RateLimit(report)
+                    if !report.rejected && report.limit == LimitKey::five_hour(Tool::ClaudeCode) =>
+                {
                     assert_eq!(at.ms_since(last_report) % REPORT_MS, 0, "{scenario}");
                     last_report = at;
                 }
@@ -159,13 +162,14 @@ fn records_come_in_order_and_at_the_promised_pace() {
     }
 }
 
-/// Levels warned of, in order, by what they were about.
+/// Levels warned of, in order: of Claude's five-hour limit, and of contexts.
 fn warnings(events: &[SequencedEvent]) -> (Vec<Level>, Vec<Level>) {
+    let five_hour = AlertSubject::Limit(LimitKey::five_hour(Tool::ClaudeCode));
     let mut warnings = (Vec::new(), Vec::new());
     for event in events {
         match &event.event {
-            Event::QuotaWarning(warning) if warning.window == LimitWindow::FiveHour => warnings.0.push(warning.level),
-            Event::ContextWarning(warning) => warnings.1.push(warning.level),
+            Event::QuotaWarning(alert) if alert.condition.subject() == five_hour => warnings.0.push(alert.level),
+            Event::ContextWarning(alert) => warnings.1.push(alert.level),
             _ => {}
         }
     }
@@ -179,23 +183,23 @@ fn a_calm_day_nears_no_limit() {
     let (quota, context) = warnings(&events);
     assert_eq!(quota, []);
     assert!(!context.contains(&Level::Critical));
-    let percent = simulation.state().five_hour.as_ref().and_then(|window| window.now.percent).unwrap();
+    let percent = simulation.state().five_hour().and_then(|window| window.now.percent).unwrap();
     assert!((10.0..60.0).contains(&percent), "{percent}");
 }
 
 #[test]
 fn in_a_quota_crunch_the_limit_is_reached_and_then_reset() {
     let mut simulation = simulation(Scenario::QuotaCrunch, SEED);
-    let begun = simulation.state().five_hour.as_ref().and_then(|window| window.now.percent).unwrap();
+    let begun = simulation.state().five_hour().and_then(|window| window.now.percent).unwrap();
     assert!((60.0..80.0).contains(&begun), "{begun}");
     let before_reset = simulation.advance_to(start().plus_ms(95 * MINUTE_MS));
     assert_eq!(warnings(&before_reset).0, [Level::Warning, Level::Danger, Level::Critical]);
     let state = simulation.state();
-    assert!(state.five_hour.as_ref().unwrap().now.blocked);
+    assert!(state.five_hour().unwrap().now.blocked);
     assert!(state.sessions.values().any(|session| session.phase == SessionPhase::Blocked));
 
     simulation.advance_to(start().plus_ms(2 * HOUR_MS));
-    let window = &simulation.state().five_hour.as_ref().unwrap().now;
+    let window = &simulation.state().five_hour().unwrap().now;
     assert!(!window.blocked && window.percent.unwrap() < 20.0, "{window:?}");
     assert!(simulation.state().sessions.values().any(|session| session.phase == SessionPhase::Working));
 }

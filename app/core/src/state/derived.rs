@@ -2,15 +2,17 @@
 //!
 //! Each is computed here, once; no view computes a number.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::{ContextWindow, DAYS_SHOWN, DashboardState, MAX_LOG, QuotaWindow, Session};
+use super::{ContextWindow, DAYS_SHOWN, DashboardState, LimitState, MAX_LOG, Session};
 use crate::event::{AgentTokens, DayUsage, HealthCheck, HealthStatus, MinuteTokens, Provenance, SessionPhase};
 use crate::format;
-use crate::ids::SessionId;
+use crate::ids::{AccountId, SessionId};
 use crate::level::Level;
 use crate::order;
-use crate::record::LimitWindow;
+use crate::record::{LimitKey, Tool};
 use crate::time::{Day, HOUR_MS, MINUTE_MS, Minute, Timestamp, month_start};
 use crate::units::{Cost, Money, TokenUsage, Tokens};
 
@@ -186,7 +188,7 @@ impl ContextWindow {
     }
 }
 
-impl QuotaWindow {
+impl LimitState {
     /// The share of the window's time that has passed, in percent: where an even pace would be.
     pub fn even_pace_percent(&self, now: Timestamp) -> Option<f64> {
         let (start, end) = (self.now.starts_at?, self.now.reset_time?);
@@ -271,40 +273,61 @@ pub struct SessionTotals {
     pub agents: (usize, usize),
 }
 
-/// What an alert is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AlertSubject {
-    /// A quota window.
-    Quota(LimitWindow),
-    /// A session's context.
-    Context(SessionId),
-    /// A session that waits for the user.
-    NeedsYou(SessionId),
-    /// A part of the dashboard.
-    Health(String),
-}
-
-/// A condition the user can act on. Alerts are derived, so one is gone when its cause is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Alert {
-    /// What it is about; with `level`, what a dismissal remembers.
-    pub subject: AlertSubject,
-    /// How bad.
-    pub level: Level,
-    /// What happened.
-    pub title: String,
-    /// Where, and what to do.
-    pub message: String,
-    /// Milliseconds left to act, where known.
-    pub time_left_ms: Option<i64>,
-}
-
 impl DashboardState {
     /// The session to show: the picked one while it is known, else the one with the newest line.
     pub fn focus(&self, picked: Option<&SessionId>) -> Option<&Session> {
         picked
             .and_then(|id| self.sessions.get(id))
             .or_else(|| self.sessions.values().max_by_key(|s| (s.is_active(), s.last_activity, &s.id)))
+    }
+
+    /// The limit that leads: the one with the highest level, then the highest share. With nothing to tell them apart,
+    /// the first by name. `None` while no limit is known.
+    pub fn binding_limit(&self) -> Option<&LimitKey> {
+        let rank = |limit: &LimitState| (limit.now.blocked, limit.now.status);
+        let percent = |limit: &LimitState| limit.now.percent.unwrap_or(-1.0);
+        let worse = |a: &LimitState, b: &LimitState| rank(a).cmp(&rank(b)).then(percent(a).total_cmp(&percent(b)));
+        // Of equals, the first.
+        let worst = self.limits.iter().rev().max_by(|a, b| worse(a.1, b.1));
+        worst.map(|(key, _)| key)
+    }
+
+    /// All limits to show, the leading one first; Claude's five-hour and weekly ones are among them even while nothing
+    /// is known of them.
+    pub fn limits_shown(&self) -> Vec<LimitKey> {
+        let mut keys: Vec<LimitKey> = self.limits.keys().cloned().collect();
+        let claude = Tool::DEFAULT;
+        for (key, known) in [
+            (LimitKey::five_hour(claude), self.five_hour().is_some()),
+            (LimitKey::weekly(claude), self.seven_day().is_some()),
+        ] {
+            if !known {
+                keys.push(key);
+            }
+        }
+        let binding = self.binding_limit();
+        order::sort(&mut keys, &|a, b| (Some(b) == binding).cmp(&(Some(a) == binding)).then_with(|| a.cmp(b)));
+        keys
+    }
+
+    /// A limit's name where several stand beside each other; accounts are numbered where a tool has several.
+    pub fn limit_title(&self, key: &LimitKey) -> String {
+        let of_tool = self.limits.keys().filter(|other| other.tool == key.tool).filter_map(|other| other.account);
+        let accounts: BTreeSet<AccountId> = of_tool.collect();
+        let number = key.account.and_then(|account| accounts.iter().position(|&other| other == account));
+        format::limit_title(key, number.filter(|_| accounts.len() > 1).map(|at| at + 1))
+    }
+
+    /// The name of a session's project: the last part of its directory, or as much of it as tells it from the projects
+    /// of the other sessions.
+    pub fn project_label(&self, session: &Session) -> String {
+        let same_name = |other: &&Session| other.project == session.project && other.cwd != session.cwd;
+        let Some(cwd) = session.cwd.as_deref().filter(|_| self.sessions.values().any(|other| same_name(&other))) else {
+            return session.project.clone();
+        };
+        let alike = self.sessions.values().filter(|other| other.project == session.project);
+        let labels = format::project_labels(alike.filter_map(|other| other.cwd.as_deref()));
+        labels.get(cwd).cloned().unwrap_or_else(|| session.project.clone())
     }
 
     /// Active sessions (or today's ended ones), most tokens first.
@@ -372,71 +395,6 @@ impl DashboardState {
         let reach_ms = self.log.front().map_or(0, |oldest| now.ms_since(oldest.at));
         if recent < MAX_LOG { recent } else { recent * 60_000 / usize::try_from(reach_ms).unwrap_or(0).max(1_000) }
     }
-
-    /// What the user can act on, worst first, then least time left.
-    pub fn alerts(&self, now: Timestamp) -> Vec<Alert> {
-        let mut alerts = Vec::new();
-        for window in [LimitWindow::FiveHour, LimitWindow::SevenDay, LimitWindow::SevenDayOpus] {
-            let Some(quota) = self.window(window).filter(|quota| quota.now.status > Level::Healthy) else { continue };
-            let left = quota.ms_to_reset(now);
-            let reset = left.map_or_else(String::new, |ms| format!(", reset in {}", format::span(ms)));
-            let name = format::window(window);
-            let (title, message) = match quota.now.percent {
-                _ if quota.now.blocked => (format!("{name} limit reached"), format!("Requests are refused{reset}")),
-                Some(percent) => (format!("{name} limit is near"), format!("{} used{reset}", format::percent(percent))),
-                None => (format!("{name} limit is near"), format!("Limit reported as near{reset}")),
-            };
-            let subject = AlertSubject::Quota(window);
-            alerts.push(Alert { subject, level: quota.now.status, title, message, time_left_ms: left });
-        }
-        for session in self.sessions.values().filter(|session| session.is_active()) {
-            if session.phase == SessionPhase::NeedsYou {
-                alerts.push(Alert {
-                    subject: AlertSubject::NeedsYou(session.id.clone()),
-                    level: Level::Warning,
-                    title: "A session needs you".to_owned(),
-                    message: format!("{} waits for an answer", session.project),
-                    time_left_ms: None,
-                });
-            }
-            if let Some(context) = &session.context
-                && context.now.status > Level::Healthy
-            {
-                let title = match context.now.status {
-                    Level::Critical => "Context about to compact",
-                    Level::Danger => "Context almost full",
-                    _ => "Context filling up",
-                };
-                let fill = context.now.percent.map_or_else(|| format::UNKNOWN.to_owned(), format::percent);
-                let compact_at = format::percent(context.compact_at_percent());
-                alerts.push(Alert {
-                    subject: AlertSubject::Context(session.id.clone()),
-                    level: context.now.status,
-                    title: title.to_owned(),
-                    message: format!("{} at {fill}, compacts at {compact_at}", session.project),
-                    time_left_ms: None,
-                });
-            }
-        }
-        for (name, component) in &self.health.components {
-            let level = component.status.level();
-            if level == Level::Healthy {
-                continue;
-            }
-            alerts.push(Alert {
-                subject: AlertSubject::Health(name.clone()),
-                level,
-                title: format!("{name} is {}", component.status.as_str()),
-                message: component.message.clone(),
-                time_left_ms: None,
-            });
-        }
-        order::sort(&mut alerts, &|a: &Alert, b: &Alert| {
-            let left = |alert: &Alert| alert.time_left_ms.unwrap_or(i64::MAX);
-            b.level.cmp(&a.level).then(left(a).cmp(&left(b))).then_with(|| a.subject.cmp(&b.subject))
-        });
-        alerts
-    }
 }
 
 #[cfg(test)]
@@ -487,25 +445,59 @@ mod tests {
         assert_eq!(context(Level::Warning, &quiet).advice(), "Run /compact at the next natural break.");
     }
 
+    fn quota(key: &str, percent: Option<f64>, status: Level) -> LimitState {
+        let now = QuotaUpdate {
+            key: key.parse().unwrap(),
+            used: Tokens(0),
+            limit: None,
+            percent,
+            starts_at: Some(at(0)),
+            reset_time: Some(at(300)),
+            provenance: Provenance::Official,
+            as_of: at(100),
+            status,
+            blocked: false,
+            complete: true,
+            gone: false,
+            history: None,
+            used_by: Vec::new(),
+            models: Vec::new(),
+        };
+        LimitState { now, points: Vec::new() }
+    }
+
+    #[test]
+    fn the_worst_limit_leads_and_the_usual_ones_are_always_shown() {
+        let mut state = DashboardState::default();
+        let shown =
+            |state: &DashboardState| -> Vec<String> { state.limits_shown().iter().map(ToString::to_string).collect() };
+        assert_eq!(
+            (state.binding_limit(), shown(&state)),
+            (None, vec!["claude-code/300".into(), "claude-code/10080".into()])
+        );
+        for (key, percent, status) in [
+            ("claude-code/300", None, Level::Healthy),
+            ("claude-code/10080/opus", Some(81.0), Level::Warning),
+            ("codex/300", Some(12.0), Level::Healthy),
+            ("codex/10080", Some(85.0), Level::Warning),
+        ] {
+            state.limits.insert(key.parse().unwrap(), quota(key, percent, status));
+        }
+        let expected = ["codex/10080", "claude-code/300", "claude-code/10080", "claude-code/10080/opus", "codex/300"];
+        assert_eq!(shown(&state), expected);
+        let opus = state.limits.get_mut(&"claude-code/10080/opus".parse().unwrap()).unwrap();
+        opus.now.blocked = true;
+        assert_eq!(state.binding_limit().unwrap().to_string(), "claude-code/10080/opus");
+        state.limits.clear();
+        for key in ["claude-code/300", "claude-code/10080"] {
+            state.limits.insert(key.parse().unwrap(), quota(key, None, Level::Healthy));
+        }
+        assert_eq!(state.binding_limit().unwrap().to_string(), "claude-code/300", "of equals, the first");
+    }
+
     #[test]
     fn a_verdict_names_the_pace_or_says_why_there_is_none() {
-        let mut quota = QuotaWindow {
-            now: QuotaUpdate {
-                window: LimitWindow::FiveHour,
-                used: Tokens(0),
-                limit: None,
-                percent: Some(60.0),
-                starts_at: Some(at(0)),
-                reset_time: Some(at(300)),
-                provenance: Provenance::Official,
-                as_of: at(100),
-                status: Level::Healthy,
-                blocked: false,
-                history: None,
-                used_by: Vec::new(),
-            },
-            points: Vec::new(),
-        };
+        let mut quota = quota("claude-code/300", Some(60.0), Level::Healthy);
         assert_eq!(quota.verdict(at(150)), "1.2× even pace");
         assert_eq!(quota.verdict(at(180)), "at even pace");
         assert!(quota.is_outdated(at(105)) && !quota.is_outdated(at(104)));

@@ -22,8 +22,13 @@ pub struct Block {
 }
 
 impl Block {
-    fn starting_at(first: Timestamp) -> Self {
-        let start = first.floor_to(HOUR_MS);
+    /// The block whose first response is at `first`.
+    pub(super) fn starting_at(first: Timestamp) -> Self {
+        Self::begun(first.floor_to(HOUR_MS), first)
+    }
+
+    /// The block that began at `start` and of which the response at `first` is the first one known.
+    pub(super) fn begun(start: Timestamp, first: Timestamp) -> Self {
         Self { start, end: start.plus_ms(BLOCK_MS), span: Some((first, first)) }
     }
 

@@ -8,8 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::{ContextPoint, ContextUpdate, ContextWarning, Event};
-use crate::format;
+use crate::event::{ContextPoint, ContextUpdate, Event};
 use crate::ids::{ModelId, SessionId};
 use crate::ledger::FileId;
 use crate::level::{Level, LevelGauge, Thresholds};
@@ -17,48 +16,8 @@ use crate::order;
 use crate::record::{Compaction, CompactionTrigger, ContextFill, Tool, UsageRecord};
 use crate::state::push_context_point;
 use crate::time::Timestamp;
+use crate::transcript::ContextRule;
 use crate::units::Tokens;
-
-/// The usual window.
-const SMALL_WINDOW: Tokens = Tokens(200_000);
-/// The window of the newest models, and of `[1m]` variants.
-const LARGE_WINDOW: Tokens = Tokens(1_000_000);
-/// The tool compacts this far below the window's end: 20,000 for the answer and 13,000 of margin
-/// (fits five observed compactions and the documented 967k of a 1M window).
-pub const AUTO_COMPACT_BUFFER: Tokens = Tokens(33_000);
-
-/// Codex says how much of its model's window it uses: 95 %. It compacts by itself at 90 % of the whole.
-const CODEX_WINDOW_PERCENT: u64 = 95;
-/// See [`CODEX_WINDOW_PERCENT`].
-const CODEX_COMPACT_PERCENT: u64 = 90;
-
-/// Size of a model's context window; `seen` is the largest fill observed with it.
-pub fn window_tokens(model: &ModelId, seen: Tokens) -> Tokens {
-    if seen > SMALL_WINDOW || wide_by_name(model.as_str()) { LARGE_WINDOW } else { SMALL_WINDOW }
-}
-
-/// `[1m]` variants, Fable and Sonnet from 5 on, Opus from 4.7 on.
-fn wide_by_name(model: &str) -> bool {
-    if model.ends_with("[1m]") {
-        return true;
-    }
-    let Some((family, version)) = model.strip_prefix("claude-").and_then(|rest| rest.split_once('-')) else {
-        return false;
-    };
-    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-    let major_length = digits(version);
-    let Ok(major) = version[..major_length].parse::<u32>() else { return false };
-    // A longer run of digits after the dash is a date, not a minor version.
-    let minor = version[major_length..].strip_prefix('-').map_or(0, |rest| match digits(rest) {
-        length @ (1 | 2) => rest[..length].parse().unwrap_or(0),
-        _ => 0,
-    });
-    match family {
-        "fable" | "sonnet" => (major, minor) >= (5, 0),
-        "opus" => (major, minor) >= (4, 7),
-        _ => false,
-    }
-}
 
 /// See the [module's description](self).
 #[derive(Debug, Default)]
@@ -89,6 +48,8 @@ struct SessionContext {
 /// What one file says of a context window. Within a file the order of lines decides, between files time does.
 #[derive(Debug)]
 struct FileContext {
+    /// Whose file it is.
+    tool: Tool,
     /// Decides between files of the same time.
     path: Arc<str>,
     /// Tokens in the window; none after a compaction of unknown result.
@@ -107,19 +68,19 @@ struct FileContext {
 }
 
 impl ContextTracker {
-    fn file(&mut self, session: &SessionId, file: FileId, path: &str) -> (&mut SessionContext, FileId) {
+    fn file(&mut self, session: &SessionId, (tool, file): (Tool, FileId), path: &str) -> (&mut SessionContext, FileId) {
         if !self.sessions.contains_key(session) {
             let compaction_reported = self.reported_until;
             self.sessions.insert(session.clone(), SessionContext { compaction_reported, ..SessionContext::default() });
         }
         let context = self.sessions.entry(session.clone()).or_default();
-        context.files.entry(file).or_insert_with(|| FileContext::new(path));
+        context.files.entry(file).or_insert_with(|| FileContext::new(tool, path));
         (context, file)
     }
 
     /// A response was read: what it carried in is the fill. Not of tools that state the fill themselves.
-    pub(super) fn usage_seen(&mut self, file: FileId, path: &str, record: &UsageRecord) {
-        if record.sidechain || record.tool != Tool::ClaudeCode {
+    pub(super) fn usage_seen(&mut self, file: (Tool, FileId), path: &str, record: &UsageRecord) {
+        if record.sidechain || !matches!(record.tool.spec().context, ContextRule::FromUsage { .. }) {
             return;
         }
         let used = record.usage.context();
@@ -137,7 +98,7 @@ impl ContextTracker {
     }
 
     /// What a tool states of its own window.
-    pub(super) fn fill(&mut self, file: FileId, path: &str, stated: &ContextFill) {
+    pub(super) fn fill(&mut self, file: (Tool, FileId), path: &str, stated: &ContextFill) {
         let (context, file) = self.file(&stated.session, file, path);
         let Some(fill) = context.files.get_mut(&file) else { return };
         let is_same = fill.used == Some(stated.used) && fill.window == Some(stated.window);
@@ -151,7 +112,7 @@ impl ContextTracker {
         context.changed = true;
     }
 
-    pub(super) fn compaction(&mut self, file: FileId, path: &str, compaction: &Compaction) {
+    pub(super) fn compaction(&mut self, file: (Tool, FileId), path: &str, compaction: &Compaction) {
         let (context, file) = self.file(&compaction.session, file, path);
         let Some(fill) = context.files.get_mut(&file) else { return };
         fill.used = compaction.post_tokens;
@@ -187,12 +148,10 @@ impl ContextTracker {
         self.sessions.values_mut().for_each(|context| context.compaction_reported = Some(now));
     }
 
-    /// Sends what changed for one session; all of it, curve included, if it is being announced. Nobody is warned of a
-    /// session that is over.
+    /// Sends what changed for one session; all of it, curve included, if it is being announced.
     pub(super) fn flush(
         &mut self,
         id: &SessionId,
-        project: &str,
         now: Timestamp,
         (announce, is_over): (bool, bool),
         events: &mut Vec<Event>,
@@ -233,28 +192,6 @@ impl ContextTracker {
                 history: redraw.then(|| context.curve(now)),
             }));
         }
-        if is_old {
-            return;
-        }
-        if let Some(level) = context.gauge.take_warning() {
-            let percent = figures.used.and_then(|used| used.percent_of(figures.limit)).unwrap_or_default();
-            let compact = figures.compact_at.percent_of(figures.limit).unwrap_or(100.0);
-            events.push(Event::ContextWarning(ContextWarning {
-                id: id.clone(),
-                level,
-                message: format!(
-                    "{project} is at {}, compacts at {}",
-                    format::percent(percent),
-                    format::percent(compact)
-                ),
-                recommendation: match level {
-                    Level::Critical => "Run /compact now, or finish the step: the tool is about to compact by itself.",
-                    Level::Danger => "Run /compact at the next natural break.",
-                    _ => "Plan a natural break for /compact.",
-                }
-                .to_owned(),
-            }));
-        }
     }
 }
 
@@ -275,16 +212,13 @@ impl SessionContext {
         let newest =
             self.files.values().max_by(|a, b| (a.known_as_of(now), &a.path).cmp(&(b.known_as_of(now), &b.path)));
         let model = newest.and_then(|file| file.model.clone());
-        let (limit, compact_at) = match newest.and_then(|file| file.window) {
-            Some(window) => (window, Tokens(window.0 / CODEX_WINDOW_PERCENT * CODEX_COMPACT_PERCENT)),
-            None => {
-                let seen =
-                    model.as_ref().and_then(|model| self.files.values().filter_map(|it| it.seen.get(model)).max());
-                let seen = seen.copied().unwrap_or_default();
-                let limit = model.as_ref().map_or(SMALL_WINDOW, |model| window_tokens(model, seen));
-                (limit, limit - AUTO_COMPACT_BUFFER)
-            }
-        };
+        let rule = &newest.map_or(Tool::DEFAULT, |file| file.tool).spec().context;
+        let limit = newest.and_then(|file| file.window).unwrap_or_else(|| {
+            let seen = model.as_ref().and_then(|model| self.files.values().filter_map(|it| it.seen.get(model)).max());
+            let unknown = ModelId::new("unknown");
+            rule.window(model.as_ref().unwrap_or(&unknown), seen.copied().unwrap_or_default())
+        });
+        let compact_at = rule.compacts_at(limit);
         let used = newest.and_then(|file| file.used);
         let percent = used.and_then(|used| used.percent_of(compact_at));
         let level = percent.map_or(Level::Healthy, |percent| Thresholds::CONTEXT.level(percent));
@@ -322,8 +256,9 @@ impl FileContext {
         known(self.as_of).or_else(|| self.curve.iter().rev().find_map(|point| known(point.at)))
     }
 
-    fn new(path: &str) -> Self {
+    fn new(tool: Tool, path: &str) -> Self {
         Self {
+            tool,
             path: path.into(),
             used: None,
             window: None,
@@ -344,34 +279,5 @@ impl FileContext {
         }
         let point = ContextPoint { at, used: self.used, compaction: compaction.is_some() };
         push_context_point(&mut self.curve, point);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    #[cfg(target_arch = "wasm32")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    #[test]
-    fn the_window_follows_from_the_name_or_from_what_was_seen() {
-        for (model, wide) in [
-            ("claude-opus-4-5-20251101", false),
-            ("claude-opus-4-20250514", false),
-            ("claude-opus-4-7", true),
-            ("claude-opus-4-7-20260101", true),
-            ("claude-opus-5", true),
-            ("claude-sonnet-4-5", false),
-            ("claude-sonnet-4-5[1m]", true),
-            ("claude-sonnet-5-20260301", true),
-            ("claude-fable-5", true),
-            ("claude-haiku-9", false),
-            ("gpt-5", false),
-        ] {
-            assert_eq!(wide_by_name(model), wide, "{model}");
-        }
-        let model = ModelId::new("claude-sonnet-4-5");
-        assert_eq!(window_tokens(&model, Tokens(200_000)), SMALL_WINDOW);
-        assert_eq!(window_tokens(&model, Tokens(200_001)), LARGE_WINDOW);
     }
 }

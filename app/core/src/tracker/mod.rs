@@ -1,7 +1,7 @@
 //! Records and time in, events out.
 //!
 //! [`Trackers`] owns the ledger and the four trackers: [`SessionMonitor`](session), which knows what each session does
-//! and used; [`QuotaTracker`](quota); [`ContextTracker`](context); and the [usage of days](cost). Records only mark what
+//! and used; [`QuotaTracker`](limits); [`ContextTracker`](context); and the [usage of days](cost). Records only mark what
 //! they touch; [`Trackers::flush`] then reports what changed, so that a burst of lines makes one event per session and
 //! not one per line. Time is an argument: what happens without records (a reset, a session falling silent) happens in
 //! `flush`.
@@ -19,22 +19,23 @@ mod blocks;
 mod context;
 mod cost;
 mod future;
+mod limits;
+mod outcome;
 mod plan;
-mod quota;
 mod session;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::accounts::Accounts;
+use crate::alert::{self, AlertSettings, AlertSubject, Arming};
 use crate::event::{Event, HealthCheck, HealthError, IngestUpdate, SessionError};
 use crate::history::{History, Sessions};
 use crate::ids::{MessageId, ModelId, SessionId};
 use crate::ledger::{Change, FileId, Ledger, Scope};
 use crate::price::PriceTable;
 use crate::record::{
-    Compaction, ContextFill, FileCounts, Lineage, Presence, RateLimitReport, ReadProgress, Record, Rejection,
-    RequestOutcome, Tool, UsageRecord,
+    Compaction, ContextFill, FileCounts, Lineage, Presence, ReadProgress, Record, Rejection, Tool, UsageRecord,
 };
 use crate::session::SessionFacts;
 use crate::state::{DashboardState, Mode};
@@ -43,8 +44,9 @@ use crate::units::Cost;
 
 use self::future::Future;
 
+pub use crate::transcript::{AUTO_COMPACT_BUFFER, window_tokens};
 pub use blocks::{BLOCK_MS, Block, blocks};
-pub use context::{AUTO_COMPACT_BUFFER, window_tokens};
+pub use limits::LimitReading;
 pub use plan::Plan;
 
 /// Newest refused lines kept in the state.
@@ -71,7 +73,7 @@ pub struct Trackers {
     prices: Arc<PriceTable>,
     ledger: Ledger,
     sessions: session::SessionMonitor,
-    quota: quota::QuotaTracker,
+    quota: limits::QuotaTracker,
     context: context::ContextTracker,
     cost: cost::CostTracker,
     /// Lines dated in the future, to be taken with their time once it has come.
@@ -90,6 +92,8 @@ pub struct Trackers {
     waiting: Vec<Event>,
     /// When numbering began; before, records are history.
     begun: Option<Timestamp>,
+    /// What the user was told of.
+    arming: Arming,
 }
 
 /// A response that came into, or went out of, the count, with its price.
@@ -123,7 +127,7 @@ impl Trackers {
     pub fn new(config: TrackerConfig, prices: Arc<PriceTable>) -> Self {
         Self {
             sessions: session::SessionMonitor::default(),
-            quota: quota::QuotaTracker::new(config.plan, config.mode),
+            quota: limits::QuotaTracker::new(config.plan, config.mode),
             context: context::ContextTracker::default(),
             cost: cost::CostTracker::new(config.zone.clone()),
             future: Future::default(),
@@ -137,6 +141,7 @@ impl Trackers {
             progress: None,
             ingest_changed: true,
             waiting: Vec::new(),
+            arming: Arming::default(),
             begun: None,
         }
     }
@@ -160,8 +165,8 @@ impl Trackers {
     }
 
     /// What the tool's vendor last said of each of its limits.
-    pub fn rate_limits(&self, tool: Tool) -> impl Iterator<Item = &RateLimitReport> {
-        self.quota.reports(tool)
+    pub fn rate_limits(&self, tool: Tool, now: Timestamp) -> impl Iterator<Item = LimitReading<'_>> {
+        self.quota.readings(tool, now)
     }
 
     /// The file was truncated or rewritten: what it said is withdrawn. All of it must be held.
@@ -176,6 +181,7 @@ impl Trackers {
         self.accounts.remove(&file);
         self.recent_rejections.retain(|(other, _)| *other != file);
         self.ingest_changed = true;
+        self.quota.retract(file);
     }
 
     /// The file was deleted: what it said stays.
@@ -238,10 +244,11 @@ impl Trackers {
             record.clone().without_time()
         });
         // What a line says of a context holds by its place in the file; its time is looked at when it is shown.
+        let (source, path) = ((self.ledger.tool(file), file), self.ledger.path(file));
         match record {
-            Record::Usage(usage) => self.context.usage_seen(file, self.ledger.path(file), usage),
-            Record::Context(fill) => self.context.fill(file, self.ledger.path(file), fill),
-            Record::Compaction(compaction) => self.context.compaction(file, self.ledger.path(file), compaction),
+            Record::Usage(usage) => self.context.usage_seen(source, path, usage),
+            Record::Context(fill) => self.context.fill(source, path, fill),
+            Record::Compaction(compaction) => self.context.compaction(source, path, compaction),
             _ => {}
         }
         match undated {
@@ -262,15 +269,12 @@ impl Trackers {
                 self.sessions.mentioned(file, session);
             }
             Record::RateLimit(report) => {
-                self.quota.report(report);
-                if report.rejected
-                    && let (Some(session), Some(resets_at)) = (&report.session, report.resets_at)
-                {
-                    let outcome = RequestOutcome { at: report.at, refused_until: Some(resets_at) };
-                    self.sessions.outcome(file, session, outcome);
-                }
+                self.quota.add(file, report);
+                self.sessions.refused(file, report);
             }
             Record::ToolCost(account) => self.accounts.entry(file).or_default().take(account),
+            // Nothing is shown of it yet.
+            Record::Account(_) => {}
             Record::ApiError(error) => {
                 let seen = self.sessions.error(file, &error.session, error.at, error.kind);
                 if let (Some(error), Some(begun)) = (seen, self.begun)
@@ -327,6 +331,18 @@ impl Trackers {
         PricedChange { record, cost: self.prices.charge(&record.model, &record.usage), added }
     }
 
+    /// Responses since `since` are all known; those before it are still to be read. Limits whose window, or whose block,
+    /// may begin before it are marked incomplete.
+    pub fn reading_history(&mut self, since: Timestamp) {
+        self.quota.reading_history(since);
+    }
+
+    /// All responses are known. Of those that are too old to be held, `before` finds a tool's newest block: of its
+    /// responses before the given time.
+    pub fn history_read(&mut self, before: impl Fn(Tool, Timestamp) -> Option<Block>) {
+        self.quota.history_read(before);
+    }
+
     /// The running sessions, all of them, each time anything about them changed. They must be held.
     pub fn presence(&mut self, running: &[Presence]) {
         self.sessions.presence(running);
@@ -337,9 +353,26 @@ impl Trackers {
         self.waiting.push(Event::HealthCheck(check));
     }
 
-    /// A part failed.
-    pub fn failure(&mut self, failure: HealthError) {
-        self.waiting.push(Event::HealthError(failure));
+    /// A part failed once more: it is told of again, if its health says so too.
+    pub fn failure(&mut self, failure: &HealthError) {
+        self.arming.rearm(&AlertSubject::Part(failure.component.clone()));
+    }
+
+    /// What in `state`, into which all events have been folded, is news for the user. Nothing is before
+    /// [`begin`](Self::begin).
+    pub fn warnings(&mut self, state: &DashboardState, now: Timestamp) -> Vec<Event> {
+        let alerts = alert::alerts(state, &AlertSettings::default(), now);
+        self.arming.news(&alerts).into_iter().filter_map(alert::warning).collect()
+    }
+
+    /// What the user was told of, to be kept for the next run.
+    pub fn arming(&self) -> &Arming {
+        &self.arming
+    }
+
+    /// Takes over what the user was told of in an earlier run. To be called before [`begin`](Self::begin).
+    pub fn set_arming(&mut self, arming: Arming) {
+        self.arming = arming;
     }
 
     /// Ends the reading of what decides the present: all of it is in the returned state, no event tells of it, and
@@ -355,6 +388,8 @@ impl Trackers {
         for event in self.flush(now) {
             state.apply_silently(&event, now);
         }
+        // What is already so is not news.
+        self.warnings(&state, now);
         self.begun = Some(now);
         state
     }
@@ -364,17 +399,14 @@ impl Trackers {
         self.mature(now);
         let mut events = Vec::new();
         let first = self.begun.is_none();
-        let limit = self.quota.limit();
+        let limit = self.quota.plan_limit(Tool::DEFAULT);
         self.sessions.flush(now, limit, &self.config.zone, &mut self.context, &mut events);
-        self.quota.flush(now, &self.sessions, first, &mut events);
+        self.quota.flush(now, &|id| self.sessions.directory(id), first, &mut events);
         self.cost.flush(now, &mut events);
         if std::mem::take(&mut self.ingest_changed) {
             events.push(Event::IngestUpdate(self.ingest()));
         }
         events.append(&mut self.waiting);
-        if first {
-            events.retain(|event| !matches!(event, Event::QuotaWarning(_) | Event::ContextWarning(_)));
-        }
         events
     }
 

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::event::{Provenance, Seq, SequencedEvent, SessionPhase};
+use crate::event::{HealthStatus, Provenance, Seq, SequencedEvent, SessionPhase};
 use crate::ids::{AgentId, MessageId, SessionId};
 use crate::level::Level;
 use crate::record::{
-    Compaction, CompactionTrigger, ContextFill, LimitWindow, Place, PresenceStatus, RateLimitReport, ResponseId, Tool,
+    Compaction, CompactionTrigger, ContextFill, LimitKey, Place, PresenceStatus, RateLimitReport, ResponseId, Tool,
 };
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::units::{TokenUsage, Tokens};
@@ -70,14 +70,14 @@ impl Desk {
     }
 
     fn flush(&mut self, now: Timestamp) -> Vec<&'static str> {
-        let mut kinds = Vec::new();
+        let before = self.events.len();
         for event in self.trackers.flush(now) {
-            kinds.push(event.kind());
-            let event = SequencedEvent { seq: self.state.seq.next(), event, timestamp: now };
-            self.state.apply(&event);
-            self.events.push(event);
+            self.events.push(self.state.take(event, now));
         }
-        kinds
+        for event in self.trackers.warnings(&self.state, now) {
+            self.events.push(self.state.take(event, now));
+        }
+        self.events[before..].iter().map(|event| event.event.kind()).collect()
     }
 
     fn session(&self, id: &str) -> &crate::state::Session {
@@ -160,7 +160,8 @@ fn the_process_file_says_what_a_session_does() {
     desk.flush(start());
     assert_eq!(desk.session("s").phase, SessionPhase::NeedsYou);
     assert_eq!(desk.session("s").project, "payments-api");
-    assert_eq!(desk.state.alerts(start())[0].title, "A session needs you");
+    let alerts = alert::alerts(&desk.state, &AlertSettings::default(), start());
+    assert_eq!(alert::words::title(&alerts[0]), "A session needs you");
     desk.trackers.presence(&[presence(PresenceStatus::Busy)]);
     desk.flush(start().plus_ms(2 * HOUR_MS));
     assert_eq!(desk.session("s").phase, SessionPhase::Working, "a living process outlasts any silence");
@@ -207,14 +208,14 @@ fn without_a_plan_the_share_is_unknown_and_with_one_it_is_an_estimate() {
     let record = || usage("s", "m", start(), [4_000, 5_500, 70_000, 900_000]);
     let mut desk = Desk::begin(trackers(None), start());
     desk.feed(record(), start());
-    let quota = desk.state.five_hour.clone().unwrap().now;
+    let quota = desk.state.five_hour().unwrap().now.clone();
     assert_eq!((quota.used, quota.limit, quota.percent), (Tokens(9_500), None, None));
     assert_eq!(quota.provenance, Provenance::Estimated);
     assert_eq!(quota.reset_time, Some(start().plus_ms(5 * HOUR_MS)));
 
     let mut desk = Desk::begin(trackers(Some(Plan::Pro)), start());
     desk.feed(record(), start());
-    let quota = desk.state.five_hour.clone().unwrap().now;
+    let quota = desk.state.five_hour().unwrap().now.clone();
     assert_eq!((quota.limit, quota.percent), (Some(Tokens(19_000)), Some(50.0)));
 }
 
@@ -225,11 +226,11 @@ fn quota_warns_once_and_again_in_the_next_window() {
     assert!(warned(desk.feed(usage("s", "m1", start(), [16_000, 0, 0, 0]), start())));
     assert!(!warned(desk.feed(usage("s", "m2", start(), [100, 0, 0, 0]), start())));
     assert!(warned(desk.feed(usage("s", "m3", start(), [2_500, 0, 0, 0]), start())));
-    assert_eq!(desk.state.five_hour.as_ref().unwrap().now.status, Level::Critical);
+    assert_eq!(desk.state.five_hour().unwrap().now.status, Level::Critical);
 
     let reset = start().plus_ms(5 * HOUR_MS);
     desk.flush(reset);
-    let quota = desk.state.five_hour.clone().unwrap().now;
+    let quota = desk.state.five_hour().unwrap().now.clone();
     assert_eq!((quota.used, quota.percent, quota.status), (Tokens(0), Some(0.0), Level::Healthy));
     let later = reset.plus_ms(HOUR_MS);
     assert!(warned(desk.feed(usage("s", "m4", later, [16_000, 0, 0, 0]), later)));
@@ -241,9 +242,8 @@ fn what_the_vendor_says_goes_before_an_estimate_until_its_reset() {
     desk.feed(usage("s", "m1", start(), [1_900, 0, 0, 0]), start());
     let resets_at = start().plus_ms(HOUR_MS);
     let report = RateLimitReport {
-        tool: Tool::ClaudeCode,
+        limit: LimitKey::five_hour(Tool::ClaudeCode),
         at: start(),
-        window: LimitWindow::FiveHour,
         used_percent: Some(63.0),
         resets_at: Some(resets_at),
         rejected: false,
@@ -251,14 +251,98 @@ fn what_the_vendor_says_goes_before_an_estimate_until_its_reset() {
     };
     desk.trackers.record(desk.file, &Record::RateLimit(report), start());
     desk.flush(start());
-    let quota = desk.state.five_hour.clone().unwrap().now;
+    let quota = desk.state.five_hour().unwrap().now.clone();
     assert_eq!(
         (quota.percent, quota.provenance, quota.reset_time),
         (Some(63.0), Provenance::Official, Some(resets_at))
     );
     desk.flush(resets_at);
-    let quota = desk.state.five_hour.clone().unwrap().now;
+    let quota = desk.state.five_hour().unwrap().now.clone();
     assert_eq!((quota.percent, quota.provenance), (Some(10.0), Provenance::Estimated));
+}
+
+#[test]
+fn a_session_is_blocked_while_its_newest_request_was_refused() {
+    let at = |seconds: i64| start().plus_ms(seconds * SECOND_MS);
+    let refusal = || {
+        Record::RateLimit(RateLimitReport {
+            limit: LimitKey::five_hour(Tool::ClaudeCode),
+            at: at(10),
+            used_percent: None,
+            resets_at: Some(at(3_600)),
+            rejected: true,
+            session: Some(SessionId::new("s")),
+        })
+    };
+    let answer = |seconds| Record::Usage(usage("s", "m1", at(seconds), [1, 1, 0, 0]));
+    for (records, phase) in [
+        ([answer(5), refusal()], SessionPhase::Blocked),
+        ([refusal(), answer(5)], SessionPhase::Blocked),
+        ([answer(11), refusal()], SessionPhase::Working),
+        ([refusal(), answer(11)], SessionPhase::Working),
+    ] {
+        let mut desk = Desk::begin(trackers(None), start());
+        records.iter().for_each(|record| desk.trackers.record(desk.file, record, start()));
+        desk.flush(at(20));
+        assert_eq!(desk.session("s").phase, phase);
+        assert_eq!(desk.state.five_hour().unwrap().now.blocked, phase == SessionPhase::Blocked);
+        assert_eq!(desk.state.five_hour().unwrap().now.percent, (phase == SessionPhase::Blocked).then_some(100.0));
+    }
+}
+
+#[test]
+fn a_part_that_fails_is_told_of_once_and_again_when_it_fails_anew() {
+    let mut desk = Desk::begin(trackers(None), start());
+    let health = |status| {
+        let part = crate::event::ComponentHealth { status, message: String::new() };
+        HealthCheck { status, clients: 0, components: BTreeMap::from([("store".to_owned(), part)]) }
+    };
+    let told = |desk: &mut Desk, status| {
+        desk.trackers.health(health(status));
+        desk.flush(start()).iter().filter(|kind| **kind == "health:error").count()
+    };
+    assert_eq!(told(&mut desk, HealthStatus::Healthy), 0);
+    assert_eq!(told(&mut desk, HealthStatus::Degraded), 1);
+    assert_eq!(told(&mut desk, HealthStatus::Degraded), 0);
+    let failure = HealthError { component: "store".to_owned(), error: "disk full".to_owned(), timestamp: start() };
+    desk.trackers.failure(&failure);
+    assert_eq!(told(&mut desk, HealthStatus::Degraded), 1, "another file, say");
+    assert_eq!(told(&mut desk, HealthStatus::Unhealthy), 1);
+    assert_eq!(told(&mut desk, HealthStatus::Healthy), 0);
+    assert_eq!(told(&mut desk, HealthStatus::Degraded), 1);
+    assert_eq!(desk.state.last_failure.as_ref().unwrap().component, "store");
+    let text = serde_json::to_string(&desk.events).unwrap();
+    assert!(!text.contains("disk full"), "no sentence travels");
+}
+
+#[test]
+fn what_was_told_before_a_restart_is_not_told_again() {
+    let feed = |desk: &mut Desk, message: &str, fill| {
+        let kinds = desk.feed(usage("s", message, start(), [0, 1, 0, fill]), start());
+        kinds.contains(&"context:warning")
+    };
+    let mut desk = Desk::begin(trackers(None), start());
+    assert!(feed(&mut desk, "m1", 160_000), "critical");
+    let kept = serde_json::to_string(desk.trackers.arming()).unwrap();
+
+    let mut trackers = trackers(None);
+    trackers.set_arming(serde_json::from_str(&kept).unwrap());
+    let mut desk = Desk::begin(trackers, start());
+    assert!(!feed(&mut desk, "m1", 160_000), "read again");
+    assert!(!feed(&mut desk, "m2", 165_000));
+}
+
+#[test]
+fn figures_that_read_the_same_are_no_line_in_the_log() {
+    let mut desk = Desk::begin(trackers(Some(Plan::Pro)), start());
+    desk.feed(usage("s", "m1", start(), [1_900, 0, 0, 0]), start());
+    let lines = |desk: &Desk| desk.state.log.iter().filter(|line| line.kind() == "quota:update").count();
+    let before = lines(&desk);
+    let kinds = desk.feed(usage("s", "m2", start(), [1, 0, 0, 0]), start());
+    assert!(kinds.contains(&"quota:update"));
+    assert_eq!(lines(&desk), before, "10.0 % still, and 1.90k tokens");
+    desk.feed(usage("s", "m3", start(), [1_900, 0, 0, 0]), start());
+    assert_eq!(lines(&desk), before + 2);
 }
 
 #[test]
@@ -272,42 +356,49 @@ fn what_another_tool_uses_is_in_the_totals_but_in_no_window_of_claude() {
         ..usage("c", "row", start(), [9_000, 1_000, 0, 30_000])
     };
     let resets_at = Some(start().plus_ms(HOUR_MS));
-    let report = |window, used_percent| {
+    let (five_hour, weekly) = (LimitKey::five_hour(Tool::Codex), LimitKey::weekly(Tool::Codex));
+    let report = |limit: &LimitKey, used_percent| {
         let used_percent = Some(used_percent);
-        let (tool, at, rejected, session) = (Tool::Codex, start(), false, None);
-        Record::RateLimit(RateLimitReport { tool, at, window, used_percent, resets_at, rejected, session })
+        let (limit, at, rejected, session) = (limit.clone(), start(), false, None);
+        Record::RateLimit(RateLimitReport { limit, at, used_percent, resets_at, rejected, session })
     };
     let fill = |used| {
         let (session, at, model) = ("c".into(), Some(start()), ModelId::new("gpt-5.5"));
-        Record::Context(ContextFill { session, at, model, used: Tokens(used), window: Tokens(258_400) })
+        Record::Context(ContextFill {
+            tool: Tool::Codex,
+            session,
+            at,
+            model,
+            used: Tokens(used),
+            window: Tokens(258_400),
+        })
     };
-    for record in [
-        Record::Usage(used),
-        fill(39_000),
-        report(LimitWindow::FiveHour, 99.0),
-        report(LimitWindow::SevenDay, 98.0),
-        fill(129_200),
-    ] {
+    for record in [Record::Usage(used), fill(39_000), report(&five_hour, 99.0), report(&weekly, 98.0), fill(129_200)] {
         desk.trackers.record(codex, &record, start());
     }
     desk.flush(start());
     assert_eq!(desk.state.today_usage().unwrap().usage.total(), Tokens(41_900));
-    let quota = desk.state.five_hour.clone().unwrap().now;
+    let quota = desk.state.five_hour().unwrap().now.clone();
     assert_eq!((quota.used, quota.percent, quota.provenance), (Tokens(1_900), Some(10.0), Provenance::Estimated));
     assert_eq!(quota.used_by.iter().map(|share| share.own_percent).collect::<Vec<_>>(), [100.0]);
-    let week = desk.state.seven_day.clone().unwrap().now;
+    let week = desk.state.seven_day().unwrap().now.clone();
     assert_eq!((week.used, week.percent), (Tokens(1_900), None));
-    let said: Vec<_> = desk.trackers.rate_limits(Tool::Codex).map(|report| report.used_percent).collect();
+    let said: Vec<_> = desk.trackers.rate_limits(Tool::Codex, start()).map(|reading| reading.percent).collect();
     assert_eq!(said, [Some(99.0), Some(98.0)]);
-    assert_eq!(desk.trackers.rate_limits(Tool::ClaudeCode).count(), 0);
-    let told = |state: &DashboardState| {
-        state.limits[&Tool::Codex].values().map(|limit| (limit.window, limit.percent)).collect::<Vec<_>>()
+    assert_eq!(desk.trackers.rate_limits(Tool::ClaudeCode, start()).count(), 0);
+    let limit = desk.state.limits[&five_hour].now.clone();
+    assert_eq!((limit.percent, limit.status, limit.used), (Some(99.0), Level::Critical, Tokens(10_000)));
+    assert_eq!((limit.provenance, limit.used_by[0].project.as_str()), (Provenance::Official, "c"));
+    let warned = |key: &LimitKey| {
+        let subject = AlertSubject::Limit(key.clone());
+        let of_key = |event: &SequencedEvent| matches!(&event.event, Event::QuotaWarning(alert) if alert.condition.subject() == subject);
+        desk.events.iter().filter(|event| of_key(event)).count()
     };
-    assert_eq!(told(&desk.state), [(LimitWindow::FiveHour, Some(99.0)), (LimitWindow::SevenDay, Some(98.0))]);
-    desk.trackers.record(codex, &report(LimitWindow::FiveHour, 99.0), start());
-    assert_eq!(desk.flush(start()), ["limit:update"]);
-    let line = desk.state.log.iter().rfind(|line| line.kind == "limit:update").unwrap();
-    assert_eq!((line.subject.as_str(), line.change.as_str()), ("Codex Weekly", "98.0\u{202f}%"));
+    assert_eq!((warned(&five_hour), warned(&weekly)), (1, 1), "warned of like any limit");
+    let line = desk.state.log.iter().rfind(|line| line.kind() == "quota:update").unwrap();
+    assert_eq!((line.subject().as_str(), line.change().as_str()), ("Codex Weekly", "98.0\u{202f}%"));
+    desk.trackers.record(codex, &report(&five_hour, 99.0), start());
+    assert_eq!(desk.flush(start()), Vec::<&str>::new(), "said once more");
 
     assert_eq!((desk.session("s").tool, desk.session("c").tool), (Tool::ClaudeCode, Tool::Codex));
     let limit = |id: &str| {
@@ -337,12 +428,12 @@ fn subagents_count_in_their_session_and_by_themselves() {
     let mut desk = Desk::begin(trackers(None), start());
     let agent =
         UsageRecord { agent: Some(AgentId::new("a1")), sidechain: true, ..usage("s", "m2", start(), [0, 300, 0, 0]) };
-    desk.feed(usage("s", "m1", start(), [0, 100, 0, 0]), start());
+    desk.feed(usage("s", "m1", start(), [60, 40, 0, 0]), start());
     desk.feed(agent, start());
     let session = desk.session("s");
     assert_eq!(session.usage.total(), Tokens(400));
     assert_eq!(session.agents[&AgentId::new("a1")].total, Tokens(300));
-    let shares = &desk.state.five_hour.as_ref().unwrap().now.used_by;
+    let shares = &desk.state.five_hour().unwrap().now.used_by;
     assert_eq!((shares[0].own_percent, shares[0].agents_percent), (25.0, 75.0));
 }
 
@@ -408,7 +499,7 @@ mod properties {
                 prop_assert_eq!(session.cost, watched.cost);
                 prop_assert_eq!(session.context.as_ref().map(|c| c.now.used), watched.context.as_ref().map(|c| c.now.used));
             }
-            let quota = |state: &DashboardState| state.five_hour.as_ref().map(|w| (w.now.used, w.now.reset_time, w.now.percent));
+            let quota = |state: &DashboardState| state.five_hour().map(|w| (w.now.used, w.now.reset_time, w.now.percent));
             prop_assert_eq!(quota(&whole), quota(&desk.state));
         }
     }
@@ -702,11 +793,11 @@ mod retraction {
         assert_eq!(world.desk.state.ingest.future_times, 1);
         assert_eq!(world.desk.state.today_usage().unwrap().responses, 1, "of no day yet");
         assert_eq!(world.desk.state.focus(None).unwrap().id.as_str(), "s1");
-        assert_eq!(world.desk.state.five_hour.as_ref().unwrap().now.used, Tokens(2));
+        assert_eq!(world.desk.state.five_hour().unwrap().now.used, Tokens(2));
         world.desk.flush(ahead);
         assert_eq!(world.desk.state.ingest.future_times, 0);
         assert_eq!(world.desk.state.today_usage().unwrap().responses, 2);
         assert_eq!(world.desk.state.focus(None).unwrap().id.as_str(), "s0");
-        assert_eq!(world.desk.state.five_hour.as_ref().unwrap().now.used, Tokens(12));
+        assert_eq!(world.desk.state.five_hour().unwrap().now.used, Tokens(12));
     }
 }

@@ -10,15 +10,42 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::json::{self, Count, Value, object};
-use super::{Format, call_id, tool_name};
+use super::{
+    Companion, ContextRule, Format, Home, HomeVariable, Identity, IsAlive, ParserMemory, PresenceFiles,
+    RetentionSetting, Shape, ToolSpec, Transcripts, UsualPlace, call_id, tool_name,
+};
 use crate::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
 use crate::record::{
-    Activity, ActivityKind, AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, LimitWindow, Place,
-    Presence, PresenceStatus, RateLimitReport, Record, RejectReason, ResponseId, SessionMeta, Tool, ToolCost,
-    ToolModelCost, UsageRecord,
+    Activity, ActivityKind, AgentMeta, ApiError, ApiErrorKind, Compaction, CompactionTrigger, LimitKey, LimitName,
+    LimitScope, Place, Presence, PresenceStatus, RateLimitReport, Record, RejectReason, ResponseId, SessionMeta, Tool,
+    ToolCost, ToolModelCost, UsageRecord,
 };
 use crate::time::{SECOND_MS, Timestamp};
 use crate::units::{Money, TokenUsage, Tokens};
+
+/// What is known of Claude Code.
+pub(super) const SPEC: ToolSpec = ToolSpec {
+    title: "Claude Code",
+    home: Home {
+        variables: &[HomeVariable { name: "CLAUDE_CONFIG_DIR", is_list: true, below: "" }],
+        // Newer versions use the first.
+        usual: &[UsualPlace::Config("claude"), UsualPlace::Home(".claude")],
+    },
+    transcripts: &[Transcripts { pattern: "projects/**/*.jsonl", shape: Shape::Lines }],
+    companion: Some(Companion { of: meta_of, transcript: transcript_of }),
+    presence: Some(PresenceFiles { dir: "sessions", read: presence }),
+    identity: Identity::Message,
+    context: ContextRule::FromUsage { window: window_tokens, compacts_at: |window| window - AUTO_COMPACT_BUFFER },
+    retention: Some(RetentionSetting { file: "settings.json", key: "cleanupPeriodDays", default_days: 30 }),
+};
+
+/// The usual window.
+const SMALL_WINDOW: Tokens = Tokens(200_000);
+/// The window of the newest models, and of `[1m]` variants.
+const LARGE_WINDOW: Tokens = Tokens(1_000_000);
+/// The tool compacts this far below the window's end: 20,000 for the answer and 13,000 of margin (fits five observed
+/// compactions and the documented 967k of a 1M window).
+pub const AUTO_COMPACT_BUFFER: Tokens = Tokens(33_000);
 
 /// The model of lines the tool makes up itself, such as errors.
 const SYNTHETIC: &str = "<synthetic>";
@@ -174,6 +201,8 @@ pub struct State {
     newest: Option<Timestamp>,
 }
 
+impl ParserMemory for State {}
+
 impl Parser {
     pub(super) fn new(path: &str, state: State) -> Self {
         Self {
@@ -274,6 +303,14 @@ impl Format for Parser {
             }
             _ => {}
         }
+    }
+
+    /// `…/<session>/subagents/agent-<id>.meta.json`, of which only the kind of the agent is kept.
+    fn companion(&mut self, text: &[u8]) -> Option<Record> {
+        let agent = self.agent.clone()?;
+        let [agent_type] = json::document(text)?.fields(&["agentType"]);
+        let agent_type = agent_type.id().map(Cow::into_owned);
+        Some(Record::Agent(AgentMeta { session: self.session.clone(), agent, agent_type }))
     }
 }
 
@@ -399,6 +436,45 @@ impl Parser {
     }
 }
 
+/// Size of a model's context window; `seen` is the largest fill observed with it.
+pub fn window_tokens(model: &ModelId, seen: Tokens) -> Tokens {
+    if seen > SMALL_WINDOW || wide_by_name(model.as_str()) { LARGE_WINDOW } else { SMALL_WINDOW }
+}
+
+/// `[1m]` variants, Fable and Sonnet from 5 on, Opus from 4.7 on.
+fn wide_by_name(model: &str) -> bool {
+    if model.ends_with("[1m]") {
+        return true;
+    }
+    let Some((family, version)) = model.strip_prefix("claude-").and_then(|rest| rest.split_once('-')) else {
+        return false;
+    };
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let major_length = digits(version);
+    let Ok(major) = version[..major_length].parse::<u32>() else { return false };
+    // A longer run of digits after the dash is a date, not a minor version.
+    let minor = version[major_length..].strip_prefix('-').map_or(0, |rest| match digits(rest) {
+        length @ (1 | 2) => rest[..length].parse().unwrap_or(0),
+        _ => 0,
+    });
+    match family {
+        "fable" | "sonnet" => (major, minor) >= (5, 0),
+        "opus" => (major, minor) >= (4, 7),
+        _ => false,
+    }
+}
+
+/// The `.meta.json` beside a subagent's transcript.
+fn meta_of(transcript: &str) -> Option<String> {
+    agent_of(transcript)?;
+    Some(format!("{}.meta.json", transcript.strip_suffix(".jsonl")?))
+}
+
+/// The transcript that a `.meta.json` is beside.
+fn transcript_of(companion: &str) -> Option<String> {
+    Some(format!("{}.jsonl", companion.strip_suffix(".meta.json")?))
+}
+
 /// The session a path implies: the directory above `subagents`, else the file's stem.
 fn session_of(path: &str) -> &str {
     let parts: Vec<&str> = path.split('/').collect();
@@ -488,20 +564,32 @@ fn tool_cost(object: &Object<'_>, session: SessionId, at: Option<Timestamp>) -> 
 /// The vendor's word on a limit, if it is one we keep.
 fn rate_limit(quota: Value<'_>, session: SessionId, at: Timestamp) -> Option<RateLimitReport> {
     let [status, resets_at, kind] = quota.fields(&["status", "resetsAt", "rateLimitType"]);
-    let window = match &*kind.text()? {
-        "five_hour" => LimitWindow::FiveHour,
-        "seven_day" => LimitWindow::SevenDay,
-        "seven_day_opus" => LimitWindow::SevenDayOpus,
-        _ => return None,
-    };
     Some(RateLimitReport {
-        tool: Tool::ClaudeCode,
+        limit: limit_named(&kind.text()?)?,
         at,
-        window,
         used_percent: None,
         resets_at: resets_at.epoch_seconds(),
         rejected: status.is_text("rejected"),
         session: Some(session),
+    })
+}
+
+/// Model families that Claude Code's limits are named after; another suffix names something else.
+const FAMILIES: [&str; 4] = ["opus", "sonnet", "haiku", "fable"];
+
+/// The limit of a `rateLimitType` such as `seven_day_opus`; `None` if its name says no length.
+fn limit_named(name: &str) -> Option<LimitKey> {
+    let windows =
+        [("five_hour", LimitKey::five_hour(Tool::ClaudeCode)), ("seven_day", LimitKey::weekly(Tool::ClaudeCode))];
+    windows.into_iter().find_map(|(prefix, limit)| {
+        let rest = name.strip_prefix(prefix)?;
+        if rest.is_empty() {
+            return Some(limit);
+        }
+        let scope = LimitName::new(rest.strip_prefix('_')?)?;
+        let family = FAMILIES.contains(&scope.as_str());
+        let scope = if family { LimitScope::Family(scope) } else { LimitScope::Other(scope) };
+        Some(LimitKey { scope, ..limit })
     })
 }
 
@@ -524,19 +612,9 @@ fn error_kind(error: Value<'_>) -> ApiErrorKind {
     }
 }
 
-/// Reads `…/<session>/subagents/agent-<id>.meta.json`, of which only the kind of the agent is kept.
-pub fn agent_meta(path: &str, text: &[u8]) -> Option<AgentMeta> {
-    let [agent_type] = json::document(text)?.fields(&["agentType"]);
-    Some(AgentMeta {
-        session: SessionId::new(session_of(path)),
-        agent: AgentId::new(agent_of(path)?),
-        agent_type: agent_type.id().map(Cow::into_owned),
-    })
-}
-
 /// Reads `sessions/<pid>.json`; `is_alive` tells whether the process of this id lives and is not a later one than that
 /// which wrote this as its start.
-pub fn presence(text: &[u8], is_alive: impl FnOnce(u32, Option<Timestamp>) -> bool) -> Option<Presence> {
+fn presence(text: &[u8], is_alive: IsAlive) -> Option<Presence> {
     const NAMES: [&str; 7] = ["pid", "sessionId", "status", "cwd", "version", "startedAt", "updatedAt"];
     let [pid, session, status, cwd, version, started, updated] = json::document(text)?.fields(&NAMES);
     let started_at = epoch_ms(started);
@@ -756,9 +834,8 @@ mod tests {
         let line = r#"{"type":"assistant","timestamp":"2026-09-19T03:51:57.875Z","message":{"model":"<synthetic>","usage":{"input_tokens":0},"content":[{"type":"text","text":"You've hit your session limit"}]},"quotaLimits":{"status":"rejected","resetsAt":1789796400,"rateLimitType":"five_hour"},"error":"rate_limit","isApiErrorMessage":true,"sessionId":"s1"}"#;
         let at = Timestamp::parse("2026-09-19T03:51:57.875Z");
         let report = RateLimitReport {
-            tool: Tool::ClaudeCode,
+            limit: LimitKey::five_hour(Tool::ClaudeCode),
             at: at.unwrap(),
-            window: LimitWindow::FiveHour,
             used_percent: None,
             resets_at: Timestamp::parse("2026-09-19T05:40:00Z"),
             rejected: true,
@@ -931,9 +1008,13 @@ mod tests {
         let path = "projects/p/s1/subagents/agent-a1.meta.json";
         let text = b"{\"agentType\":\"code-reviewer\",\"description\":\"private\"}\n";
         let expected = AgentMeta { session: "s1".into(), agent: "a1".into(), agent_type: Some("code-reviewer".into()) };
-        assert_eq!(agent_meta(path, text), Some(expected));
-        assert_eq!(agent_meta(path, b"{\"agentType\":"), None);
-        assert_eq!(agent_meta("projects/p/s1/subagents/notes.json", b"{}"), None);
+        let transcript = "projects/p/s1/subagents/agent-a1.jsonl";
+        assert_eq!(meta_of(transcript).as_deref(), Some(path));
+        assert_eq!(transcript_of(path).as_deref(), Some(transcript));
+        assert_eq!(meta_of("projects/p/s1/subagents/notes.jsonl"), None);
+        let mut reader = TranscriptReader::new(Tool::ClaudeCode, transcript);
+        assert_eq!(reader.read_companion(text), Some(Record::Agent(expected)));
+        assert_eq!(reader.read_companion(b"{\"agentType\":"), None);
     }
 
     #[test]
@@ -949,11 +1030,34 @@ mod tests {
             updated_at: Some(Timestamp::from_unix_ms(1_789_398_977_680)),
         };
         assert_eq!(
-            presence(text, |pid, started_at| pid == 4_033_805 && started_at == expected.started_at),
+            presence(text, |pid, started| pid == 4_033_805
+                && started.is_some_and(|at| at.unix_ms() == 1_789_398_970_793)),
             Some(expected)
         );
         assert_eq!(presence(br#"{"sessionId":"s1","pid":-1}"#, |_, _| true).map(|found| found.alive), Some(false));
         assert_eq!(presence(br#"{"pid":1}"#, |_, _| true), None);
         assert_eq!(presence(b"", |_, _| true), None);
+    }
+
+    #[test]
+    fn the_window_follows_from_the_name_or_from_what_was_seen() {
+        for (model, wide) in [
+            ("claude-opus-4-5-20251101", false),
+            ("claude-opus-4-20250514", false),
+            ("claude-opus-4-7", true),
+            ("claude-opus-4-7-20260101", true),
+            ("claude-opus-5", true),
+            ("claude-sonnet-4-5", false),
+            ("claude-sonnet-4-5[1m]", true),
+            ("claude-sonnet-5-20260301", true),
+            ("claude-fable-5", true),
+            ("claude-haiku-9", false),
+            ("gpt-5", false),
+        ] {
+            assert_eq!(wide_by_name(model), wide, "{model}");
+        }
+        let model = ModelId::new("claude-sonnet-4-5");
+        assert_eq!(window_tokens(&model, Tokens(200_000)), SMALL_WINDOW);
+        assert_eq!(window_tokens(&model, Tokens(200_001)), LARGE_WINDOW);
     }
 }

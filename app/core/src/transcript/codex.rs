@@ -8,17 +8,43 @@
 //! Codex counts cached input as input; here the kinds are disjoint. As with every tool, each field is optional and
 //! anything may be of any type. This module knows the format and nothing else.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::json::{self, Count, Value, object};
-use super::{Format, call_id, tool_name};
+use super::{
+    ContextRule, Format, Home, HomeVariable, Identity, ParserMemory, Shape, ToolSpec, Transcripts, UsualPlace, call_id,
+    tool_name,
+};
 use crate::ids::{MessageId, ModelId, SessionId};
 use crate::record::{
-    Activity, ActivityKind, Compaction, CompactionTrigger, ContextFill, LimitWindow, Lineage, Place, RateLimitReport,
-    Record, RejectReason, ResponseId, SessionMeta, Tool, UsageRecord,
+    AccountReport, Activity, ActivityKind, Compaction, CompactionTrigger, ContextFill, Credits, LimitKey, LimitName,
+    LimitScope, Lineage, Place, RateLimitReport, Record, RejectReason, ResponseId, SessionMeta, Tool, UsageRecord,
+    WindowMinutes,
 };
 use crate::time::{MINUTE_MS, SECOND_MS, Timestamp};
 use crate::units::{TokenUsage, Tokens};
+
+/// What is known of Codex.
+pub(super) const SPEC: ToolSpec = ToolSpec {
+    title: "Codex",
+    home: Home {
+        variables: &[HomeVariable { name: "CODEX_HOME", is_list: false, below: "" }],
+        usual: &[UsualPlace::Home(".codex")],
+    },
+    transcripts: &[
+        Transcripts { pattern: "sessions/**/*.jsonl", shape: Shape::Lines },
+        // Of sessions put away.
+        Transcripts { pattern: "archived_sessions/**/*.jsonl", shape: Shape::Lines },
+    ],
+    companion: None,
+    presence: None,
+    identity: Identity::Row,
+    // It says 95 % of its model's window, and compacts at 90 % of the whole.
+    context: ContextRule::Stated { compacts_at: |window| Tokens(window.0 / 95 * 90) },
+    retention: None,
+};
 
 /// Types of records we have seen, read or not. Before September 2025, items stood in the lines themselves.
 const KNOWN_TYPES: [&str; 16] = [
@@ -64,8 +90,10 @@ pub struct State {
     described: Option<Timestamp>,
     model: Option<ModelId>,
     last: Option<Row>,
-    primary: Option<Limit>,
-    secondary: Option<Limit>,
+    /// What was last said of each limit, by window and scope; at most [`MAX_LIMITS`].
+    limits: BTreeMap<String, Limit>,
+    /// A hash of what was last said of plan and credits.
+    account: Option<u64>,
     /// A turn was said to have begun, and not to have ended. Known to readers that tell what sessions did.
     in_turn: bool,
 }
@@ -86,11 +114,18 @@ struct Limit {
     /// Hundredths of a percent.
     used: Option<u32>,
     resets_at: Option<Timestamp>,
+    #[serde(default)]
+    rejected: bool,
 }
 
-impl State {
-    /// Which session the file is.
-    pub(super) fn lineage(&self) -> Option<&Lineage> {
+/// Most limits read of one row, and remembered of a file.
+const MAX_LIMITS: usize = 32;
+
+/// The `limit_id` of the limit on everything.
+const OWN_LIMIT: &str = "codex";
+
+impl ParserMemory for State {
+    fn lineage(&self) -> Option<&Lineage> {
         self.lineage.as_ref()
     }
 }
@@ -331,44 +366,90 @@ impl Parser {
         }
         if let Count::Is(window @ 1..) = window.count() {
             let (session, used, window) = (self.session(), Tokens(input), Tokens(window));
-            out(Record::Context(ContextFill { session, at, model, used, window }));
+            out(Record::Context(ContextFill { tool: Tool::Codex, session, at, model, used, window }));
         }
         u64::from(repeated)
     }
 
-    /// Passes on what is said of the two limits, if it is news or a minute has passed.
+    /// Passes on what is said of limits and of the account, if it is news or a minute has passed.
     fn limits(&mut self, limits: Value<'_>, at: Timestamp, out: &mut impl FnMut(Record)) {
-        let session = self.session();
-        let [primary, secondary] = limits.fields(&["primary", "secondary"]);
-        for (limit, said, usual) in [
-            (primary, &mut self.state.primary, LimitWindow::FiveHour),
-            (secondary, &mut self.state.secondary, LimitWindow::SevenDay),
-        ] {
+        let [id, name, reached] = limits.fields(&["limit_id", "limit_name", "rate_limit_reached_type"]);
+        let is_reached = reached.id().is_some();
+        for (slot, limit) in limits.members(MAX_LIMITS) {
             let [percent, minutes, resets_at, resets_in] =
                 limit.fields(&["used_percent", "window_minutes", "resets_at", "resets_in_seconds"]);
-            let Some(window) = limit.is_object().then(|| window_of(minutes.count(), usual)).flatten() else { continue };
+            if !limit.is_object() || (percent.is_null() && minutes.is_null()) {
+                continue;
+            }
+            // The slot says the length only where nothing else does.
+            let (usual, scope) = match &*slot {
+                "primary" => (Some(WindowMinutes::FIVE_HOURS), scope_of(id, name)),
+                "secondary" => (Some(WindowMinutes::WEEK), scope_of(id, name)),
+                other => (None, LimitName::new(other).map_or(LimitScope::AllModels, LimitScope::Other)),
+            };
+            let Some(window) = window_of(minutes.count(), usual) else { continue };
+            let limit = LimitKey { scope, ..LimitKey::all_models(Tool::Codex, window) };
             let used_percent = percent.number().filter(|percent| (0.0..=1e6).contains(percent));
             let resets_at = resets_at.epoch_seconds().or_else(|| match resets_in.count() {
                 Count::Is(seconds) => i64::try_from(seconds).ok().map(|s| at.plus_ms(s.saturating_mul(SECOND_MS))),
                 Count::Absent | Count::Bad => None,
             });
+            // Of several limits, the one that is used up is the one that was reached.
+            let rejected = is_reached && used_percent.is_some_and(|percent| percent >= 100.0);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 10^8")]
             let used = used_percent.map(|percent| (percent * 100.0) as u32);
-            let same = |said: Limit| said.used == used && said.resets_at == resets_at;
-            if said.is_some_and(|said| same(said) && at.ms_since(said.at) < MINUTE_MS) {
+            let said = Limit { at, used, resets_at, rejected };
+            let is_known = |before: &Limit| Limit { at, ..*before } == said && at.ms_since(before.at) < MINUTE_MS;
+            let key = limit.window_text();
+            if self.state.limits.get(&key).is_some_and(is_known) {
                 continue;
             }
-            *said = Some(Limit { at, used, resets_at });
-            out(Record::RateLimit(RateLimitReport {
-                tool: Tool::Codex,
-                at,
-                window,
-                used_percent,
-                resets_at,
-                rejected: false,
-                session: Some(session.clone()),
-            }));
+            if self.state.limits.len() < MAX_LIMITS || self.state.limits.contains_key(&key) {
+                self.state.limits.insert(key, said);
+            }
+            let session = Some(self.session());
+            out(Record::RateLimit(RateLimitReport { limit, at, used_percent, resets_at, rejected, session }));
         }
+        self.account(limits, at, out);
+    }
+
+    /// Passes on what is said of plan and credits, if it is news.
+    fn account(&mut self, limits: Value<'_>, at: Timestamp, out: &mut impl FnMut(Record)) {
+        let [plan, credits, reached] = limits.fields(&["plan_type", "credits", "rate_limit_reached_type"]);
+        let [has, unlimited, balance] = credits.fields(&["has_credits", "unlimited", "balance"]);
+        let word = |value: Value<'_>| value.id().and_then(|text| LimitName::new(&text));
+        let account = AccountReport {
+            tool: Tool::Codex,
+            at,
+            plan: word(plan),
+            credits: credits.is_object().then(|| Credits {
+                available: has.is_true(),
+                unlimited: unlimited.is_true(),
+                // A number, or the text of one.
+                balance: balance.number().or_else(|| balance.text()?.parse().ok()).filter(|it: &f64| it.is_finite()),
+            }),
+            reached: word(reached),
+        };
+        if account.plan.is_none() && account.credits.is_none() && account.reached.is_none() {
+            return;
+        }
+        let digest = format!("{:?} {:?} {:?}", account.plan, account.credits, account.reached);
+        let digest = xxhash_rust::xxh3::xxh3_64(digest.as_bytes());
+        if self.state.account != Some(digest) {
+            self.state.account = Some(digest);
+            out(Record::Account(account));
+        }
+    }
+}
+
+/// What a limit counts: that of the tool itself everything, others what they are named after.
+fn scope_of(id: Value<'_>, name: Value<'_>) -> LimitScope {
+    match id.id() {
+        Some(id) if id != OWN_LIMIT => {
+            let name = name.id().unwrap_or(id);
+            LimitName::new(&name).map_or(LimitScope::AllModels, LimitScope::Other)
+        }
+        _ => LimitScope::AllModels,
     }
 }
 
@@ -392,13 +473,14 @@ fn counts(usage: Value<'_>, bad_counts: &mut u32) -> [u64; 4] {
     })
 }
 
-/// The limit that a window of so many minutes is, give or take what some versions round off.
-fn window_of(minutes: Count, usual: LimitWindow) -> Option<LimitWindow> {
+/// The length that is meant by so many minutes: some versions round it off.
+fn window_of(minutes: Count, usual: Option<WindowMinutes>) -> Option<WindowMinutes> {
     match minutes {
-        Count::Is(290..=310) => Some(LimitWindow::FiveHour),
-        Count::Is(10_000..=10_160) => Some(LimitWindow::SevenDay),
-        Count::Is(_) => None,
-        Count::Absent | Count::Bad => Some(usual),
+        Count::Is(290..=310) => Some(WindowMinutes::FIVE_HOURS),
+        Count::Is(10_000..=10_160) => Some(WindowMinutes::WEEK),
+        Count::Is(0) => None,
+        Count::Is(other) => u32::try_from(other).ok().map(WindowMinutes),
+        Count::Absent | Count::Bad => usual,
     }
 }
 
@@ -486,7 +568,7 @@ mod tests {
             bad_counts: 0,
         };
         let (used, window) = (Tokens(100), Tokens(258_400));
-        let fill = ContextFill { session: "s1".into(), at, model: "gpt-5.5".into(), used, window };
+        let fill = ContextFill { tool: Tool::Codex, session: "s1".into(), at, model: "gpt-5.5".into(), used, window };
         assert_eq!(
             records,
             [
@@ -578,17 +660,16 @@ mod tests {
         let (records, _) = read(&[META, &limits("2026-02-23T12:00:00Z", both)]);
         let report = |window, used, resets_at| {
             Record::RateLimit(RateLimitReport {
-                tool: Tool::Codex,
+                limit: LimitKey::all_models(Tool::Codex, window),
                 at: Timestamp::parse("2026-02-23T12:00:00Z").unwrap(),
-                window,
                 used_percent: Some(used),
                 resets_at: Timestamp::parse(resets_at),
                 rejected: false,
                 session: Some("s1".into()),
             })
         };
-        let five_hour = report(LimitWindow::FiveHour, 25.5, "2026-02-23T16:40:34Z");
-        assert_eq!(records[3..], [five_hour, report(LimitWindow::SevenDay, 8.0, "2026-02-23T12:01:00Z")]);
+        let five_hour = report(WindowMinutes::FIVE_HOURS, 25.5, "2026-02-23T16:40:34Z");
+        assert_eq!(records[3..], [five_hour, report(WindowMinutes::WEEK, 8.0, "2026-02-23T12:01:00Z")]);
 
         let only = |percent: u32, minutes: &str| format!(r#"{{"primary":{{"used_percent":{percent}{minutes}}}}}"#);
         let said: Vec<String> = [
@@ -603,7 +684,38 @@ mod tests {
         .to_vec();
         let (records, _) = read(&said.iter().map(String::as_str).collect::<Vec<_>>());
         let only_report = |record| if let Record::RateLimit(report) = record { report.used_percent } else { None };
-        assert_eq!(records.into_iter().filter_map(only_report).collect::<Vec<_>>(), [1.0, 1.0, 2.0]);
+        assert_eq!(records.into_iter().filter_map(only_report).collect::<Vec<_>>(), [1.0, 1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn several_limits_credits_and_the_plan() {
+        let spark = r#"{"limit_id":"codex_x","limit_name":"GPT-5.3 Spark","primary":{"used_percent":100.0,"window_minutes":43200,"resets_at":1771864834},"secondary":null,"individual_limit":{"used_percent":12,"window_minutes":1440},"credits":{"has_credits":true,"unlimited":false,"balance":"12.5"},"plan_type":"pro","rate_limit_reached_type":"rate_limit_reached"}"#;
+        let own = spark.replace("codex_x", "codex").replace("100.0", "99.9");
+        let (records, _) = read(&[
+            META,
+            &limits("2026-02-23T12:00:00Z", spark),
+            &limits("2026-02-23T12:00:01Z", &own),
+            &limits("2026-02-23T12:00:02Z", spark),
+            &limits("2026-02-23T12:00:03Z", &spark.replace("12.5", "12")),
+        ]);
+        let reports: Vec<_> = records
+            .iter()
+            .filter_map(|it| if let Record::RateLimit(it) = it { Some(it) } else { None })
+            .map(|it| (it.limit.to_string(), it.used_percent, it.rejected))
+            .collect();
+        let expected = [
+            ("codex/43200/other:gpt-5.3-spark", Some(100.0), true),
+            ("codex/1440/other:individual_limit", Some(12.0), false),
+            ("codex/43200", Some(99.9), false),
+        ];
+        assert_eq!(reports, expected.map(|(key, used, rejected)| (key.to_owned(), used, rejected)));
+        let accounts: Vec<_> =
+            records.iter().filter_map(|it| if let Record::Account(it) = it { Some(it) } else { None }).collect();
+        let [first, second] = accounts[..] else { panic!("{accounts:?}") };
+        assert_eq!(first.plan, LimitName::new("pro"));
+        assert_eq!(first.credits, Some(Credits { available: true, unlimited: false, balance: Some(12.5) }));
+        assert_eq!(first.reached, LimitName::new("rate_limit_reached"));
+        assert_eq!(second.credits.as_ref().and_then(|credits| credits.balance), Some(12.0));
     }
 
     fn deeds(lines: &[&str]) -> Vec<ActivityKind> {

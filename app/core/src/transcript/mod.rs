@@ -1,8 +1,11 @@
 //! Bytes → records: one incremental reader per transcript file.
 //!
 //! This module decides what a line is, which lines are refused and why, and what becomes of a last line that is still
-//! growing; what a record means is for one parser per tool ([`claude`], [`codex`]). It must not know where the bytes come from. Conversation text is
-//! passed over and never copied: no record has a field for it.
+//! growing; what a record means is for one parser per tool, in a module of its own. It must not know where the bytes
+//! come from. Conversation text is passed over and never copied: no record has a field for it.
+//!
+//! Tools write lines, documents or databases ([`Shape`]). A document is read as a single line, however it is laid out
+//! ([`TranscriptReader::read_document`]); the rows of a database come as lines in the order in which they were read.
 //!
 //! # The last line
 //! A file may end without a newline. Such a line counts if it is complete, so [`TranscriptReader::finish`] gives out
@@ -10,18 +13,36 @@
 //! instead and turns out to be something else, those records were wrong, and the reader says so ([`Reading::Stale`]).
 //! What the parser has learned is therefore always as of the last newline, which is where a [`Checkpoint`] is taken.
 
-pub mod claude;
-pub mod codex;
+mod claude;
+mod codex;
+mod copilot;
+mod described;
+mod gemini;
 mod json;
 mod lines;
+mod models;
+mod opencode;
+mod pi;
+mod spec;
 
+pub use claude::{AUTO_COMPACT_BUFFER, window_tokens};
 pub use lines::MAX_LINE;
 use lines::{Line, Lines};
+pub use spec::{
+    Column, Companion, ContextRule, Home, HomeVariable, Identity, IsAlive, Place as UsualPlace, PresenceFiles,
+    RetentionSetting, Shape, Table, ToolSpec, Transcripts,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{CallId, ToolName};
 use crate::record::{Activity, FileCounts, Lineage, Place, Record, RejectReason, Rejection, Tool};
+use crate::tools::tools;
+use crate::units::Tokens;
+use json::{Count, Value};
+
+/// Longest document read, in bytes: it is held in memory as a whole while it is read.
+pub const MAX_DOCUMENT: usize = 64 << 20;
 
 /// How many refused lines are kept until they are taken; the rest is only counted.
 const MAX_REJECTIONS: usize = 1000;
@@ -53,6 +74,53 @@ trait Format {
 
     /// Gives out what the session did by the same object, of which the records have been given out.
     fn activity(&mut self, object: &Self::Object<'_>, place: Place, out: &mut impl FnMut(Activity));
+
+    /// Learns what the [companion](Companion) of the file says; the record to give out for it, if there is one.
+    fn companion(&mut self, _text: &[u8]) -> Option<Record> {
+        None
+    }
+}
+
+/// What a parser carries from line to line, besides what it needs itself.
+trait ParserMemory {
+    /// Which session the file is, of tools with [`Identity::Row`].
+    fn lineage(&self) -> Option<&Lineage> {
+        None
+    }
+
+    /// The last row read, of databases.
+    fn cursor(&self) -> Option<&Cursor> {
+        None
+    }
+}
+
+/// The place reached in a [`Table`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cursor {
+    /// The largest number of a row that was read.
+    pub row: i64,
+    /// A hash of what is the same in all versions of that row, to tell whether the number still means it.
+    pub id: u64,
+    /// The largest value of the column [`Table::changed`] that was read.
+    pub changed: i64,
+}
+
+impl Cursor {
+    /// A row was read.
+    fn read(&mut self, row: Value<'_>, changed: Value<'_>, id: &str) {
+        let whole = |value: Value<'_>| if let Count::Is(number) = value.count() { number.cast_signed() } else { 0 };
+        let row = whole(row);
+        if row >= self.row {
+            *self = Self { row, id: Self::hash_of(id), changed: self.changed };
+        }
+        self.changed = self.changed.max(whole(changed));
+    }
+
+    /// The hash of a row's id. Fixed for ever: checkpoints hold it.
+    pub fn hash_of(id: &str) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(id.as_bytes())
+    }
 }
 
 /// Longest name of a tool that is kept; vendors allow 64 or 128 characters.
@@ -65,6 +133,18 @@ fn tool_name(name: Option<&str>) -> ToolName {
     ToolName::from(name.filter(is_name).unwrap_or("unknown"))
 }
 
+/// A count of tokens: 0 and one more bad count if it is none, 0 if it is missing.
+fn tokens_of(value: Value<'_>, bad_counts: &mut u32) -> Tokens {
+    match value.count() {
+        Count::Is(number) => Tokens(number),
+        Count::Absent => Tokens::ZERO,
+        Count::Bad => {
+            *bad_counts += 1;
+            Tokens::ZERO
+        }
+    }
+}
+
 /// The call of this id or, if it has none, the one at this place.
 fn call_id(id: Option<&str>, place: Place) -> CallId {
     match id {
@@ -73,48 +153,77 @@ fn call_id(id: Option<&str>, place: Place) -> CallId {
     }
 }
 
-/// The parser of each tool. A new tool is a file beside this one, and a line in each of these.
-#[derive(Clone, Debug)]
-enum Parser {
-    ClaudeCode(claude::Parser),
-    Codex(codex::Parser),
-}
-
-/// What a tool's parser knows of a file besides its path: it depends on the lines before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "tool", rename_all = "kebab-case")]
-pub enum ParserState {
-    /// See [`claude::State`].
-    ClaudeCode(claude::State),
-    /// See [`codex::State`].
-    Codex(Box<codex::State>),
-}
-
-impl ParserState {
-    /// That of a file of which nothing has been read.
-    fn new(tool: Tool) -> Self {
-        match tool {
-            Tool::ClaudeCode => Self::ClaudeCode(claude::State::default()),
-            Tool::Codex => Self::Codex(Box::default()),
+macro_rules! define_parsers {
+    ($($(#[$doc:meta])* $variant:ident = $id:literal in $module:ident;)*) => {
+        /// The parser of each tool.
+        #[derive(Clone, Debug)]
+        enum Parser {
+            $($variant($module::Parser),)*
         }
-    }
+
+        /// What a tool's parser knows of a file besides its path: it depends on the lines before.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(tag = "tool")]
+        pub enum ParserState {
+            $($(#[$doc])* #[serde(rename = $id)] $variant(Box<$module::State>),)*
+        }
+
+        impl ParserState {
+            /// That of a file of which nothing has been read.
+            fn new(tool: Tool) -> Self {
+                match tool {
+                    $(Tool::$variant => Self::$variant(Box::default()),)*
+                }
+            }
+
+            fn tool(&self) -> Tool {
+                match self {
+                    $(Self::$variant(_) => Tool::$variant,)*
+                }
+            }
+
+            fn memory(&self) -> &dyn ParserMemory {
+                match self {
+                    $(Self::$variant(state) => &**state,)*
+                }
+            }
+        }
+
+        impl Parser {
+            fn resume(path: &str, state: ParserState) -> Self {
+                match state {
+                    $(ParserState::$variant(state) => Self::$variant($module::Parser::new(path, *state)),)*
+                }
+            }
+
+            fn state(&self) -> ParserState {
+                match self {
+                    $(Self::$variant(parser) => ParserState::$variant(Box::new(parser.state().clone())),)*
+                }
+            }
+        }
+
+        impl Tool {
+            /// What is known of it.
+            pub fn spec(self) -> &'static ToolSpec {
+                match self {
+                    $(Self::$variant => &$module::SPEC,)*
+                }
+            }
+        }
+
+        /// Does something with the parser, whichever it is.
+        macro_rules! with_parser {
+            ($parser_of:expr, $parser:ident => $what:expr) => {
+                match $parser_of {
+                    $(Parser::$variant($parser) => $what,)*
+                }
+            };
+        }
+    };
 }
 
-impl Parser {
-    fn resume(path: &str, state: ParserState) -> Self {
-        match state {
-            ParserState::ClaudeCode(state) => Self::ClaudeCode(claude::Parser::new(path, state)),
-            ParserState::Codex(state) => Self::Codex(codex::Parser::new(path, *state)),
-        }
-    }
-
-    fn state(&self) -> ParserState {
-        match self {
-            Self::ClaudeCode(parser) => ParserState::ClaudeCode(parser.state().clone()),
-            Self::Codex(parser) => ParserState::Codex(Box::new(parser.state().clone())),
-        }
-    }
-}
+tools!(define_parsers);
 
 /// Where reading a file can be taken up again: what is known of it up to its last newline. Plain data, to be kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,18 +242,17 @@ impl Checkpoint {
 
     /// The tool whose file it is.
     pub fn tool(&self) -> Tool {
-        match self.parser {
-            ParserState::ClaudeCode(_) => Tool::ClaudeCode,
-            ParserState::Codex(_) => Tool::Codex,
-        }
+        self.parser.tool()
     }
 
     /// What the file said of its session's origin: the ledger has to be told again after a restart.
     pub fn lineage(&self) -> Option<&Lineage> {
-        match &self.parser {
-            ParserState::ClaudeCode(_) => None,
-            ParserState::Codex(state) => state.lineage(),
-        }
+        self.parser.memory().lineage()
+    }
+
+    /// The place reached in a database.
+    pub fn cursor(&self) -> Option<&Cursor> {
+        self.parser.memory().cursor()
     }
 }
 
@@ -208,10 +316,7 @@ impl TranscriptReader {
     /// Takes the next bytes of the file and gives out the records of the lines they complete.
     pub fn read(&mut self, bytes: &[u8], out: &mut impl FnMut(Record)) -> Reading {
         let (lines, content) = (&mut self.lines, &mut self.content);
-        match &mut self.parser {
-            Parser::ClaudeCode(parser) => lines.read(bytes, |line| content.line_over(parser, line, out)),
-            Parser::Codex(parser) => lines.read(bytes, |line| content.line_over(parser, line, out)),
-        }
+        with_parser!(&mut self.parser, parser => lines.read(bytes, |line| content.line_over(parser, line, out)));
         self.content.reading
     }
 
@@ -219,11 +324,30 @@ impl TranscriptReader {
     /// records if it is complete. Reading may go on afterwards.
     pub fn finish(&mut self, out: &mut impl FnMut(Record)) -> Reading {
         let (line, content) = (self.lines.rest(), &mut self.content);
-        match &self.parser {
-            Parser::ClaudeCode(parser) => content.line_growing(parser, line, out),
-            Parser::Codex(parser) => content.line_growing(parser, line, out),
-        }
+        with_parser!(&self.parser, parser => content.line_growing(parser, line, out));
         self.content.reading
+    }
+
+    /// Takes a whole [document](Shape::Document); of a reader that has read nothing yet. The place of each record is the
+    /// document's beginning, and the number of its message.
+    ///
+    /// # Errors
+    /// If it is no single JSON object, why.
+    pub fn read_document(&mut self, bytes: &[u8], out: &mut impl FnMut(Record)) -> Result<(), RejectReason> {
+        let content = &mut self.content;
+        self.lines = Lines::new(MAX_LINE, bytes.len() as u64);
+        let document = Line { byte_offset: 0, bytes: (bytes.len() <= MAX_DOCUMENT).then_some(bytes) };
+        let (mut counts, activity) = (FileCounts::default(), content.activity);
+        let read = with_parser!(&mut self.parser, parser => content.line(parser, document, activity, &mut counts, out));
+        content.counts += counts;
+        content.given_out = 0;
+        read
+    }
+
+    /// Learns what the [companion](Companion) of the file says, of a document before it is read; the record to give out
+    /// for it, if there is one.
+    pub fn read_companion(&mut self, text: &[u8]) -> Option<Record> {
+        with_parser!(&mut self.parser, parser => parser.companion(text))
     }
 
     /// What was read so far and what became of it; of the last line, what the latest [`Self::finish`] found.
@@ -559,7 +683,7 @@ mod tests {
                         line(r#""type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"t1","content":""}]}"#),
                         line(r#""type":"system","subtype":"turn_duration","durationMs":7"#),
                     ],
-                    Tool::Codex => [
+                    _ => [
                         of_codex("event_msg", r#""type":"task_started""#),
                         of_codex("event_msg", r#""type":"user_message""#),
                         of_codex("event_msg", r#""type":"task_complete""#),

@@ -248,6 +248,7 @@ mod read {
             cache_creation: tokens("cache_creation"),
             cache_creation_1h: tokens("cache_creation_1h"),
             cache_read: tokens("cache_read"),
+            reasoning: tokens("reasoning"),
         };
         let cost = Cost {
             priced: number(row, "cost_usd").and_then(Money::from_usd).unwrap_or_default(),

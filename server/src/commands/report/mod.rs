@@ -17,6 +17,7 @@ use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Subcommand};
+use dashboard_core::event::HealthStatus;
 use dashboard_core::history::Response;
 use dashboard_core::ledger::Scope;
 use dashboard_core::price::PriceTable;
@@ -28,10 +29,10 @@ use crate::cli::Cli;
 use crate::clock;
 use crate::prices::Prices;
 use crate::source::retention;
-use crate::source::roots::{self, ConfiguredRoots, Environment};
+use crate::source::roots::{self, ConfiguredRoots, Environment, NamedHome};
 use crate::store;
 use crate::text::Screen;
-use crate::zone::Zone;
+use crate::zone::{ChosenZone, Zone};
 
 pub use read::{Reading, read_all};
 
@@ -140,6 +141,9 @@ pub struct ReportArgs {
     /// Codex's home directory, instead of the usual one; with --config-dir, only the one given here is read
     #[arg(long, global = true, env = "DASHBOARD_CODEX_HOME", value_name = "DIR")]
     pub codex_home: Option<PathBuf>,
+    /// Home directory of a tool, such as pi=/data/pi, instead of its usual one; may be repeated
+    #[arg(long, global = true, env = "DASHBOARD_HOME", value_name = "TOOL=DIR", value_delimiter = ',')]
+    pub home: Vec<NamedHome>,
     /// Where the dashboard keeps history, for what deleted transcripts said
     #[arg(long, global = true, env = "DASHBOARD_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -167,7 +171,11 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let kind = args.figures.as_ref().map_or(Ok(ReportKind::Totals), Figures::kind);
     let kind = kind.unwrap_or_else(|error| Cli::command().error(ErrorKind::InvalidSubcommand, error).exit());
     let now = args.now.unwrap_or_else(clock::wall);
-    let zone = args.timezone.unwrap_or_else(Zone::of_machine).offsets(now);
+    let zone = ChosenZone::find(args.timezone);
+    if zone.status != HealthStatus::Healthy {
+        eprintln!("days begin in {}", zone.message);
+    }
+    let zone = zone.zone.offsets(now);
     let filter = Filter {
         since: args.since.map(|day| day.at(now, &zone)),
         until: args.until.map(|day| day.at(now, &zone)),
@@ -176,14 +184,14 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         tool: args.tool,
     };
     let filter = filter.checked().context("--since and --until")?;
-    let given = ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref());
+    let given = ConfiguredRoots::new(&args.config_dir, args.codex_home.as_deref()).with_homes(&args.home);
     let roots = roots::find(&given, &Environment::of_process());
     let data_dir = args.data_dir.clone().or_else(store::usual_dir);
     // What deleted transcripts said is reported even if all of them are gone.
     let is_stored = || !args.on_disk && data_dir.as_deref().is_some_and(|dir| store::holds(dir, &roots));
     if !roots.iter().any(Root::has_transcripts) && !is_stored() {
         let looked: Vec<_> = roots.iter().map(|root| root.dir.display().to_string()).collect();
-        bail!("no transcripts: none in {} (--config-dir or --codex-home names another place)", looked.join(", "));
+        bail!("no transcripts: none in {} (--config-dir or --home names another place)", looked.join(", "));
     }
     let scope = if args.on_disk { Scope::OnDisk } else { Scope::All };
     let prices = Prices::load_aloud(args.prices.as_deref()).table;

@@ -19,14 +19,14 @@ use rustc_hash::FxHashMap;
 use self::tracked::Tracked;
 use super::PricedChange;
 use super::context::ContextTracker;
+use super::outcome::RequestOutcome;
 use crate::event::{Event, SessionComplete, SessionPhase, SessionRemove, SessionStart};
 use crate::ids::SessionId;
 use crate::ledger::FileId;
-use crate::order;
-use crate::record::{AgentMeta, ApiErrorKind, Presence, RequestOutcome, SessionMeta, Tool, UsageRecord};
+use crate::record::{AgentMeta, ApiErrorKind, Presence, RateLimitReport, SessionMeta, UsageRecord};
 use crate::session::SessionFacts;
 use crate::state::MINUTES_KEPT;
-use crate::time::{MINUTE_MS, Minute, Timestamp, ZoneOffsets};
+use crate::time::{DAY_MS, MINUTE_MS, Minute, Timestamp, ZoneOffsets};
 use crate::units::Tokens;
 
 /// See the [module's description](self).
@@ -35,6 +35,8 @@ pub(super) struct SessionMonitor {
     sessions: BTreeMap<SessionId, Tracked>,
     /// The sessions each file says something of.
     of_file: FxHashMap<FileId, BTreeSet<SessionId>>,
+    /// When sessions of the last eight days that were forgotten had their last line, and their directory.
+    directories: BTreeMap<SessionId, (Timestamp, String)>,
     changed: BTreeSet<SessionId>,
     /// Reported sessions that have not ended: time alone may change them.
     active: BTreeSet<SessionId>,
@@ -97,7 +99,7 @@ impl SessionMonitor {
             session.agent_changed(agent);
         }
         if let Some(at) = record.at {
-            session.outcome(file, RequestOutcome { at, refused_until: None });
+            session.outcome(file, RequestOutcome::success(at));
         }
     }
 
@@ -126,9 +128,13 @@ impl SessionMonitor {
         session.agent_changed(&meta.agent);
     }
 
-    /// A request of the session was refused, or succeeded.
-    pub(super) fn outcome(&mut self, file: FileId, id: &SessionId, outcome: RequestOutcome) {
-        self.contribution(file, id).outcome(file, outcome);
+    /// A vendor's statement on a limit, which may have refused a request of a session.
+    pub(super) fn refused(&mut self, file: FileId, report: &RateLimitReport) {
+        if let Some(id) = &report.session {
+            let session = self.contribution(file, id);
+            session.update(file, |_| {});
+            RequestOutcome::refusal(report).into_iter().for_each(|outcome| session.outcome(file, outcome));
+        }
     }
 
     /// A request failed. The error, if it is newer than all errors of the session that were reported before: one that
@@ -216,7 +222,12 @@ impl SessionMonitor {
         };
         let over: BTreeSet<SessionId> =
             self.sessions.iter().filter(|(id, session)| is_over(id, session)).map(|(id, _)| id.clone()).collect();
+        let week_ago = now.plus_ms(-8 * DAY_MS);
+        self.directories.retain(|_, (last, _)| *last >= week_ago);
         for id in &over {
+            let directory =
+                self.sessions.get(id).and_then(|it| Some((it.last_activity(), it.facts().cwd()?.to_owned())));
+            self.directories.extend(directory.filter(|(last, _)| *last >= week_ago).map(|it| (id.clone(), it)));
             for file in self.sessions.remove(id).iter().flat_map(Tracked::files) {
                 if let Some(sessions) = self.of_file.get_mut(&file) {
                     sessions.remove(id);
@@ -236,23 +247,12 @@ impl SessionMonitor {
         }
     }
 
-    /// Tokens of one tool by project since `start`, main chain and subagents, largest first.
-    pub(super) fn used_since(&self, tool: Tool, start: Timestamp) -> Vec<(&str, Tokens, Tokens)> {
-        let first = start.minute();
-        let mut projects: BTreeMap<&str, (Tokens, Tokens)> = BTreeMap::new();
-        for (id, session) in &self.sessions {
-            if session.tool() != tool || session.last_activity() < start {
-                continue;
-            }
-            let sums = projects.entry(session.project(id)).or_default();
-            for cell in session.minutes_from(first) {
-                sums.0 += cell.usage.quota() - cell.agents_quota;
-                sums.1 += cell.agents_quota;
-            }
+    /// The directory of a session, if known; of one that was forgotten, too, for as long as a weekly limit counts it.
+    pub(super) fn directory(&self, id: &SessionId) -> Option<&str> {
+        match self.sessions.get(id) {
+            Some(session) => session.facts().cwd(),
+            None => self.directories.get(id).map(|(_, directory)| directory.as_str()),
         }
-        let mut projects: Vec<_> = projects.into_iter().map(|(name, (own, agents))| (name, own, agents)).collect();
-        order::sort(&mut projects, &|a, b| (b.1 + b.2).cmp(&(a.1 + a.2)).then_with(|| a.0.cmp(b.0)));
-        projects
     }
 
     /// Reports what changed, session by session, context included.
@@ -296,7 +296,7 @@ impl SessionMonitor {
                     if session.tokens_changed {
                         session.report_tokens(id, now, limit, false, events);
                     }
-                    context.flush(id, session.project(id), now, (false, true), events);
+                    context.flush(id, now, (false, true), events);
                 } else if session.reported.take().is_some() {
                     // What it did today was withdrawn, or the day has passed.
                     events.push(Event::SessionRemove(SessionRemove { id: id.clone() }));
@@ -313,7 +313,7 @@ impl SessionMonitor {
             if session.tokens_changed || announce {
                 session.report_tokens(id, now, limit, announce, events);
             }
-            context.flush(id, session.project(id), now, (announce, ended), events);
+            context.flush(id, now, (announce, ended), events);
             if !ended {
                 self.active.insert(id.clone());
             } else if self.active.remove(id) {

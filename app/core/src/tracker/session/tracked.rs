@@ -8,11 +8,12 @@ use crate::format;
 use crate::ids::{AgentId, SessionId};
 use crate::ledger::FileId;
 use crate::order;
-use crate::record::{ApiErrorKind, Presence, PresenceStatus, RequestOutcome, Tool};
+use crate::record::{ApiErrorKind, Presence, PresenceStatus, Tool};
 use crate::session::SessionFacts;
 use crate::state::{AGENT_ACTIVE_MS, AGENTS_REPORTED, RATE_MINUTES, rate_per_min};
 use crate::time::{MINUTE_MS, Minute, SECOND_MS, Timestamp};
 use crate::tracker::PricedChange;
+use crate::tracker::outcome::RequestOutcome;
 use crate::units::{Cost, TokenUsage, Tokens};
 
 /// A session without a process file works while its last line is younger than this.
@@ -47,7 +48,7 @@ pub(super) struct Tracked {
     pub(super) usage: TokenUsage,
     cost: Cost,
     responses: u64,
-    minutes: BTreeMap<Minute, MinuteCell>,
+    minutes: BTreeMap<Minute, TokenUsage>,
     agents: BTreeMap<AgentId, AgentUsage>,
 
     pub(super) presence: Option<Presence>,
@@ -67,14 +68,6 @@ pub(super) struct Tracked {
     changed_agents: BTreeSet<AgentId>,
     /// Subagents the state shows one by one.
     reported_agents: BTreeSet<AgentId>,
-}
-
-/// Tokens of one minute, and the part of them that subagents used.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct MinuteCell {
-    pub(super) usage: TokenUsage,
-    /// Input and output of subagents: what a limit counts.
-    pub(super) agents_quota: Tokens,
 }
 
 /// What a subagent used.
@@ -103,7 +96,7 @@ impl Tracked {
 
     pub(super) fn outcome(&mut self, file: FileId, outcome: RequestOutcome) {
         let known = &mut self.contributions.entry(file).or_default().outcome;
-        *known = (*known).max(Some(outcome));
+        *known = RequestOutcome::newest(known.take(), outcome);
     }
 
     pub(super) fn error(&mut self, file: FileId, at: Option<Timestamp>, kind: ApiErrorKind) {
@@ -178,8 +171,6 @@ impl Tracked {
     /// A response came into, or went out of, the count.
     pub(super) fn change(&mut self, change: PricedChange<'_>) {
         let record = change.record;
-        let is_agent = record.sidechain || record.agent.is_some();
-        let agents_quota = if is_agent { record.usage.quota() } else { Tokens::ZERO };
         let minute = record.at.map(Timestamp::minute);
         self.tokens_changed = true;
         if change.added {
@@ -194,11 +185,9 @@ impl Tracked {
         if let Some(minute) = minute {
             let cell = self.minutes.entry(minute).or_default();
             if change.added {
-                cell.usage += record.usage;
-                cell.agents_quota += agents_quota;
+                *cell += record.usage;
             } else {
-                cell.usage -= record.usage;
-                cell.agents_quota -= agents_quota;
+                *cell -= record.usage;
             }
             self.changed_minutes.insert(minute);
         }
@@ -226,11 +215,6 @@ impl Tracked {
         }
     }
 
-    /// Tokens by minute, from `first` on.
-    pub(super) fn minutes_from(&self, first: Minute) -> impl Iterator<Item = &MinuteCell> {
-        self.minutes.range(first..).map(|(_, cell)| cell)
-    }
-
     pub(super) fn phase(&self, now: Timestamp) -> SessionPhase {
         let last_activity = self.last_activity();
         let silence = now.ms_since(last_activity);
@@ -241,8 +225,8 @@ impl Tracked {
             return SessionPhase::Ended;
         }
         // The newest request alone decides: one that succeeds after a refusal ends the block.
-        let newest = self.contributions.values().filter_map(|contribution| contribution.outcome).max();
-        if newest.and_then(|outcome| outcome.refused_until).is_some_and(|until| now < until) {
+        let outcomes = self.contributions.values().filter_map(|contribution| contribution.outcome.clone());
+        if outcomes.fold(None, RequestOutcome::newest).is_some_and(|outcome| outcome.blocks(now)) {
             return SessionPhase::Blocked;
         }
         match &self.presence {
@@ -305,17 +289,17 @@ impl Tracked {
         let minutes: Vec<MinuteTokens> = std::mem::take(&mut self.changed_minutes)
             .into_iter()
             .filter(|&minute| minute > oldest_minute(now))
-            .map(|minute| tokens(minute, &self.minutes.get(&minute).map(|cell| cell.usage).unwrap_or_default()))
+            .map(|minute| tokens(minute, &self.minutes.get(&minute).copied().unwrap_or_default()))
             .collect();
         let recent: Vec<MinuteTokens> =
-            self.minutes.range(Minute(now.minute().0 - 60)..).map(|(&m, cell)| tokens(m, &cell.usage)).collect();
+            self.minutes.range(Minute(now.minute().0 - 60)..).map(|(&m, usage)| tokens(m, usage)).collect();
         self.tokens_changed = false;
         let (agents, agents_removed, agents_rest) = self.agents_to_report(now, announce);
         events.push(Event::SessionTokens(SessionTokens {
             id: id.clone(),
             current: self.usage.total(),
             // A plan is one tool's, and so is its limit.
-            total: limit.filter(|_| self.tool() == Tool::ClaudeCode),
+            total: limit.filter(|_| self.tool() == Tool::DEFAULT),
             rate: rate_per_min(&recent, now.minute()),
             usage: self.usage,
             cost: self.cost,

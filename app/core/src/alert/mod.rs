@@ -1,0 +1,14 @@
+//! Alerts: what the user can act on, and which of it is news.
+//!
+//! A [`Condition`] is typed: what is so, with its numbers and ids. It is derived from the state by one table of
+//! [rules](rules), so it is gone when its cause is. [`Arming`] says which conditions are news: each level once per
+//! window of a limit, or per fill of a context. No sentence travels in an event or a snapshot; [`words`] has them.
+
+mod arming;
+mod condition;
+mod rules;
+pub mod words;
+
+pub use arming::Arming;
+pub use condition::{Alert, AlertSubject, Condition, Occasion};
+pub use rules::{AlertSettings, alerts, warning};

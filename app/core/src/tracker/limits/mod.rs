@@ -1,0 +1,373 @@
+//! `QuotaTracker`: how much of each limit is used, and who says so.
+//!
+//! One [`LimitTracker`] runs per limit, whoever's it is. What the vendor says counts first, with its age
+//! ([`readings`]). Without a valid reading a five-hour window on all models is estimated from our own blocks
+//! ([`usage`], [`chain`]): input + output tokens against the plan's folk limit, or against nothing if no plan is
+//! given – then the share is unknown, never zero. Any other window trails behind now, and its limit is not known. An
+//! estimate misses what other devices used, and is labelled.
+
+mod attribution;
+mod chain;
+mod curve;
+mod levels;
+mod readings;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+use std::collections::BTreeMap;
+
+use super::blocks::{BLOCK_MS, Block, blocks};
+use super::{Plan, PricedChange};
+use crate::event::{Event, Provenance, QuotaUpdate};
+use crate::ids::SessionId;
+use crate::ledger::{FileId, Ledger, Scope};
+use crate::level::{Level, Thresholds};
+use crate::record::{LimitKey, LimitScope, RateLimitReport, Tool, WindowMinutes};
+use crate::state::Mode;
+use crate::time::{DAY_MS, MINUTE_MS, Timestamp};
+use crate::units::Tokens;
+
+use levels::Told;
+use readings::Readings;
+use usage::{Slot, ToolUsage, UsageChange, WindowUse};
+
+/// Whose plan `--plan` names, and whose five-hour and weekly limits are estimated before anything is said of them.
+const PLAN_TOOL: Tool = Tool::DEFAULT;
+/// Responses are held this long: a week, and the longest silence that still belongs to a block before it.
+const KEPT_MS: i64 = 7 * DAY_MS + BLOCK_MS;
+/// What is dated further ahead than this is not known yet.
+const FUTURE_MS: i64 = 5 * MINUTE_MS;
+
+/// See the [module's description](self).
+#[derive(Debug)]
+pub(super) struct QuotaTracker {
+    config: QuotaConfig,
+    usage: BTreeMap<Tool, ToolUsage>,
+    limits: BTreeMap<LimitKey, LimitTracker>,
+}
+
+/// What figures depend on besides readings and use.
+#[derive(Debug)]
+struct QuotaConfig {
+    plan: Option<Plan>,
+    provenance_of_readings: Provenance,
+    /// P90 of past blocks, for the custom plan.
+    custom_limit: Option<Tokens>,
+}
+
+impl QuotaConfig {
+    /// The plan's limit on input + output tokens in five hours.
+    fn plan_limit(&self) -> Option<Tokens> {
+        match self.plan? {
+            Plan::Pro => Some(Tokens(19_000)),
+            Plan::Max5 => Some(Tokens(88_000)),
+            Plan::Max20 => Some(Tokens(220_000)),
+            Plan::Custom => self.custom_limit,
+        }
+    }
+}
+
+impl QuotaTracker {
+    pub(super) fn new(plan: Option<Plan>, mode: Mode) -> Self {
+        let provenance_of_readings = if mode.is_simulated() { Provenance::Simulated } else { Provenance::Official };
+        let limits = [LimitKey::five_hour(PLAN_TOOL), LimitKey::weekly(PLAN_TOOL)];
+        Self {
+            config: QuotaConfig { plan, provenance_of_readings, custom_limit: None },
+            usage: BTreeMap::from([(PLAN_TOOL, ToolUsage::default())]),
+            limits: limits.into_iter().map(|key| (key.clone(), LimitTracker::new(key))).collect(),
+        }
+    }
+
+    /// The plan's limit on a tool's input + output tokens in five hours.
+    pub(super) fn plan_limit(&self, tool: Tool) -> Option<Tokens> {
+        self.config.plan_limit().filter(|_| tool == PLAN_TOOL)
+    }
+
+    /// Takes the 90th percentile of past blocks (nearest rank) as the custom plan's limit.
+    pub(super) fn learn_custom_limit(&mut self, ledger: &Ledger) {
+        if self.config.plan != Some(Plan::Custom) {
+            return;
+        }
+        let mut times: BTreeMap<Timestamp, Tokens> = BTreeMap::new();
+        for record in ledger.responses(Scope::All).filter(|record| record.tool == PLAN_TOOL) {
+            if let Some(at) = record.at {
+                *times.entry(at).or_default() += record.usage.quota();
+            }
+        }
+        let mut used: Vec<Tokens> = blocks(times.keys().copied())
+            .iter()
+            .filter_map(|block| block.span)
+            .map(|(first, last)| times.range(first..=last).map(|(_, &tokens)| tokens).sum())
+            .collect();
+        used.sort_unstable();
+        self.config.custom_limit = (!used.is_empty()).then(|| used[(used.len() * 9).div_ceil(10) - 1]);
+    }
+
+    /// A response came into, or went out of, the count.
+    pub(super) fn change(&mut self, change: PricedChange<'_>) {
+        let tool = change.record.tool;
+        if let Some(change) = self.usage.entry(tool).or_default().change(change) {
+            self.limits.values_mut().filter(|limit| limit.key.tool == tool).for_each(|limit| limit.change(&change));
+        }
+    }
+
+    /// The vendor said something of a limit, in the file `origin`.
+    pub(super) fn add(&mut self, origin: FileId, report: &RateLimitReport) {
+        let limit = match self.limits.get_mut(&report.limit) {
+            Some(limit) => limit,
+            None => {
+                self.usage.entry(report.limit.tool).or_default();
+                let new = LimitTracker::new(report.limit.clone());
+                self.limits.entry(report.limit.clone()).or_insert(new)
+            }
+        };
+        limit.add(origin, report);
+    }
+
+    /// What `origin` said of limits is withdrawn.
+    pub(super) fn retract(&mut self, origin: FileId) {
+        self.limits.values_mut().for_each(|limit| limit.retract(origin));
+    }
+
+    /// Responses since `since` are all there; those before it are still to be read. Blocks that may have begun in them
+    /// are marked incomplete.
+    pub(super) fn reading_history(&mut self, since: Timestamp) {
+        self.usage.values_mut().for_each(|usage| usage.reading_history(since));
+    }
+
+    /// All responses have been read. `before` finds a tool's newest block of the responses before a time.
+    pub(super) fn history_read(&mut self, before: impl Fn(Tool, Timestamp) -> Option<Block>) {
+        for (&tool, usage) in &mut self.usage {
+            let block = usage.oldest().and_then(|oldest| before(tool, oldest));
+            usage.history_read(block);
+        }
+    }
+
+    /// The newest statement on each limit of this tool: share in percent and reset, as far as said.
+    pub(super) fn readings(&self, tool: Tool, now: Timestamp) -> impl Iterator<Item = LimitReading<'_>> {
+        self.limits.values().filter(move |limit| limit.key.tool == tool).filter_map(move |limit| {
+            let reading = limit.readings.newest(now.plus_ms(FUTURE_MS))?;
+            let (at, percent, resets_at) = (reading.at, reading.percent, reading.resets_at);
+            Some(LimitReading { limit: &limit.key, at, percent, resets_at })
+        })
+    }
+
+    /// Tells of the limits whose figures changed. `directory` knows where a session began; `first` asks for all.
+    pub(super) fn flush<'a>(
+        &mut self,
+        now: Timestamp,
+        directory: &dyn Fn(&SessionId) -> Option<&'a str>,
+        first: bool,
+        events: &mut Vec<Event>,
+    ) {
+        let mut changed: BTreeMap<Tool, bool> = BTreeMap::new();
+        for (&tool, usage) in &mut self.usage {
+            usage.advance(now);
+            changed.insert(tool, usage.take_changed());
+        }
+        for limit in self.limits.values_mut() {
+            let Some(usage) = self.usage.get_mut(&limit.key.tool) else { continue };
+            let used = changed.get(&limit.key.tool).copied().unwrap_or_default();
+            limit.flush(now, used || first, &self.config, usage, directory, events);
+        }
+    }
+}
+
+/// Whether a limit is shown before its vendor said anything of it.
+fn is_estimated(key: &LimitKey) -> bool {
+    *key == LimitKey::five_hour(PLAN_TOOL) || *key == LimitKey::weekly(PLAN_TOOL)
+}
+
+/// What a vendor last said of a limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LimitReading<'a> {
+    /// Which limit.
+    pub limit: &'a LimitKey,
+    /// When it was said.
+    pub at: Timestamp,
+    /// Used share, 0 to 100, if said.
+    pub percent: Option<f64>,
+    /// When the window is reset, if said.
+    pub resets_at: Option<Timestamp>,
+}
+
+/// One limit: what was said of it, what was used of it, and what was told.
+#[derive(Debug)]
+pub(super) struct LimitTracker {
+    key: LimitKey,
+    readings: Readings,
+    used: WindowUse,
+    told: Told,
+    /// Whether readings came or went since the last look.
+    changed: bool,
+    /// Whether the curve has to be told anew: points of it may be gone.
+    curve_changed: bool,
+    /// When time alone changes the figures next.
+    due: Option<Timestamp>,
+}
+
+impl LimitTracker {
+    fn new(key: LimitKey) -> Self {
+        Self {
+            key,
+            readings: Readings::default(),
+            used: WindowUse::default(),
+            told: Told::default(),
+            changed: true,
+            curve_changed: false,
+            due: None,
+        }
+    }
+
+    /// The vendor said something of this limit, in the file `origin`.
+    pub(super) fn add(&mut self, origin: FileId, report: &RateLimitReport) {
+        self.readings.add(origin, report);
+        self.changed = true;
+    }
+
+    /// What `origin` said is withdrawn.
+    pub(super) fn retract(&mut self, origin: FileId) {
+        if self.readings.retract(origin) {
+            self.changed = true;
+            self.curve_changed = true;
+        }
+    }
+
+    /// Whether it is shown: one that is estimated always, any other for as long again as its window after the last
+    /// word on it stopped to hold.
+    fn is_current(&self, now: Timestamp) -> bool {
+        let until = now.plus_ms(FUTURE_MS);
+        let newest = [self.readings.newest(until), self.readings.newest_refusal(until)];
+        let ends = newest.into_iter().flatten().map(|reading| reading.ends_at()).max();
+        is_estimated(&self.key) || ends.is_some_and(|ends| now.ms_since(ends) < self.key.window.ms())
+    }
+
+    /// When the next reading that is dated in the future begins to count.
+    fn next_reading(&self, now: Timestamp) -> Option<Timestamp> {
+        self.readings.next(now.plus_ms(FUTURE_MS)).map(|at| at.plus_ms(-FUTURE_MS))
+    }
+
+    fn change(&mut self, change: &UsageChange) {
+        self.used.change(change, &self.key.scope);
+    }
+
+    fn flush<'a>(
+        &mut self,
+        now: Timestamp,
+        used: bool,
+        config: &QuotaConfig,
+        usage: &mut ToolUsage,
+        directory: &dyn Fn(&SessionId) -> Option<&'a str>,
+        events: &mut Vec<Event>,
+    ) {
+        let due = self.due.is_some_and(|due| due <= now) || self.told.may_fall();
+        if !(std::mem::take(&mut self.changed) || used || due) {
+            return;
+        }
+        self.readings.prune(now, self.key.window.ms());
+        if !self.is_current(now) {
+            self.due = self.next_reading(now);
+            events.extend(self.told.forget());
+            return;
+        }
+        let update = self.figures(now, config, usage, directory);
+        self.due = [self.due, self.next_reading(now)].into_iter().flatten().min();
+        let another_curve = std::mem::take(&mut self.curve_changed) || self.told.begins_anew(&update);
+        let history = another_curve.then(|| curve::curve(&update, now, usage, &self.readings));
+        self.told.tell(update, history, now, events);
+    }
+
+    /// The window's figures by the best source; the level is still raw.
+    fn figures<'a>(
+        &mut self,
+        now: Timestamp,
+        config: &QuotaConfig,
+        usage: &mut ToolUsage,
+        directory: &dyn Fn(&SessionId) -> Option<&'a str>,
+    ) -> QuotaUpdate {
+        let until = now.plus_ms(FUTURE_MS);
+        let window_ms = self.key.window.ms();
+        let reading = self.readings.newest(until).filter(|reading| now < reading.ends_at());
+        let refusal = self.readings.newest_refusal(until).filter(|refusal| now < refusal.ends_at());
+        let refusal = refusal.filter(|refusal| !usage.succeeded_after(refusal.at, until, &self.key.scope));
+
+        let mut update = QuotaUpdate {
+            key: self.key.clone(),
+            used: Tokens::ZERO,
+            limit: None,
+            percent: None,
+            starts_at: None,
+            reset_time: None,
+            provenance: Provenance::Estimated,
+            as_of: usage.newest_response().map_or(now, |at| at.min(now)),
+            status: Level::Healthy,
+            blocked: refusal.is_some(),
+            complete: true,
+            gone: false,
+            history: None,
+            used_by: Vec::new(),
+            models: Vec::new(),
+        };
+        // Whichever was said last; a refusal says that the limit is reached, whatever else it leaves open.
+        let said = match (reading, refusal) {
+            (reading, Some(refusal)) if reading.is_none_or(|reading| reading.at < refusal.at) => {
+                Some((refusal, refusal.percent.or(Some(100.0))))
+            }
+            (reading, _) => reading.map(|reading| (reading, reading.percent)),
+        };
+        let mut due = [refusal.map(|refusal| refusal.ends_at()), None];
+        let start = if let Some((reading, percent)) = said {
+            update.provenance = config.provenance_of_readings;
+            update.as_of = reading.at;
+            update.percent = percent;
+            update.reset_time = reading.resets_at;
+            update.starts_at = reading.resets_at.map(|reset| reset.plus_ms(-window_ms));
+            due[1] = Some(reading.ends_at());
+            update.starts_at.map(Slot::of)
+        } else if self.key.window == WindowMinutes::FIVE_HOURS && self.key.scope == LimitScope::AllModels {
+            let (block, certain) = usage.block();
+            let block = block.filter(|block| block.is_active(now));
+            update.complete = certain;
+            update.limit = config.plan_limit().filter(|_| self.key.tool == PLAN_TOOL);
+            update.starts_at = block.map(|block| block.start);
+            update.reset_time = block.map(|block| block.end);
+            due[1] = update.reset_time;
+            // A response at exactly the beginning of a block may belong to the one before.
+            let Some(block) = block else { return self.estimated(update, Tokens::ZERO, due) };
+            let boundary = block.span.is_some_and(|(first, _)| first == block.start);
+            Some(if boundary { Slot::of(block.start) } else { Slot::after(block.start) })
+        } else {
+            None
+        };
+        let start = start.unwrap_or_else(|| {
+            due[1] = Some(now.minute().start().plus_ms(MINUTE_MS));
+            ToolUsage::trailing(now, window_ms)
+        });
+        let used = self.used.since(start, usage, &self.key.scope);
+        update.complete &= usage.is_complete_since(start) && window_ms <= KEPT_MS;
+        (update.used_by, update.models) = attribution::attribution(self.used.users(), directory);
+        if said.is_some() {
+            update.used = used;
+            self.finish(update, due)
+        } else {
+            self.estimated(update, used, due)
+        }
+    }
+
+    fn estimated(&mut self, mut update: QuotaUpdate, used: Tokens, due: [Option<Timestamp>; 2]) -> QuotaUpdate {
+        update.used = used;
+        update.percent = update.limit.and_then(|limit| used.percent_of(limit));
+        self.finish(update, due)
+    }
+
+    fn finish(&mut self, mut update: QuotaUpdate, due: [Option<Timestamp>; 2]) -> QuotaUpdate {
+        self.due = due.into_iter().flatten().min();
+        update.status = match update.percent {
+            _ if update.blocked => Level::Critical,
+            Some(percent) => Thresholds::QUOTA.level(percent),
+            None => Level::Healthy,
+        };
+        update
+    }
+}

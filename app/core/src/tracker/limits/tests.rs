@@ -1,0 +1,362 @@
+//! What limits promise: the order of reading does not matter, what is said can be unsaid, blocks are those of
+//! reports, and a window's users are weighed by what it counts.
+
+use super::*;
+use crate::event::QuotaShare;
+use crate::ids::{AgentId, MessageId, ModelId};
+use crate::record::{Place, ResponseId, UsageRecord};
+use crate::time::{HOUR_MS, SECOND_MS};
+use crate::units::{Cost, TokenUsage};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const OPUS: &str = "claude-opus-4-5-20251101";
+const SONNET: &str = "claude-sonnet-4-5-20250929";
+
+fn start() -> Timestamp {
+    Timestamp::parse("2026-09-20T10:00:00Z").unwrap()
+}
+
+fn files(count: usize) -> Vec<FileId> {
+    let mut ledger = Ledger::default();
+    (0..count).map(|i| ledger.file(Tool::ClaudeCode, &format!("{i}.jsonl"))).collect()
+}
+
+fn usage(session: &str, model: &str, at: Timestamp, quota: u64) -> UsageRecord {
+    UsageRecord {
+        tool: Tool::ClaudeCode,
+        session: session.into(),
+        agent: None,
+        sidechain: false,
+        id: ResponseId::of(Some(MessageId::of("m")), None),
+        model: ModelId::new(model),
+        at: Some(at),
+        usage: TokenUsage {
+            input: Tokens(quota),
+            cache_read: Tokens(1_000_000 / (quota + 1)),
+            ..TokenUsage::default()
+        },
+        place: Place::default(),
+        bad_counts: 0,
+    }
+}
+
+/// A tracker with what it last told.
+struct Desk {
+    quota: QuotaTracker,
+    told: BTreeMap<LimitKey, QuotaUpdate>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { quota: QuotaTracker::new(Some(Plan::Pro), Mode::Live), told: BTreeMap::new() }
+    }
+
+    fn respond(&mut self, record: &UsageRecord) {
+        self.quota.change(PricedChange { record, cost: Cost::default(), added: true });
+    }
+
+    fn flush(&mut self, now: Timestamp) {
+        let directory = |id: &SessionId| id.as_str().strip_prefix("at:").map(|_| "/home/ada/web/api");
+        let of = |id: &SessionId| match id.as_str() {
+            "web" => Some("/home/ada/web/api"),
+            "shop" => Some("/home/ada/shop/api"),
+            _ => directory(id).map(|_| "/home/ada/web/api"),
+        };
+        let mut events = Vec::new();
+        self.quota.flush(now, &of, false, &mut events);
+        for event in events {
+            let Event::QuotaUpdate(update) = event else { continue };
+            if update.gone {
+                self.told.remove(&update.key);
+            } else {
+                self.told.insert(update.key.clone(), update);
+            }
+        }
+    }
+
+    fn told(&self, key: &LimitKey) -> &QuotaUpdate {
+        &self.told[key]
+    }
+}
+
+fn said(limit: &LimitKey, at: Timestamp, percent: Option<f64>, rejected: bool) -> RateLimitReport {
+    let resets_at = Some(start().plus_ms(3 * HOUR_MS));
+    RateLimitReport { limit: limit.clone(), at, used_percent: percent, resets_at, rejected, session: None }
+}
+
+#[test]
+fn the_newest_reading_holds_whatever_is_read_first_and_can_be_unsaid() {
+    let key = LimitKey::five_hour(Tool::ClaudeCode);
+    let files = files(3);
+    let at = |seconds: i64| start().plus_ms(seconds * SECOND_MS);
+    let readings = [
+        (files[0], said(&key, at(10), Some(40.0), false)),
+        (files[1], said(&key, at(50), Some(45.0), false)),
+        (files[2], said(&key, at(50), Some(44.0), false)),
+        (files[0], said(&key, at(20), Some(41.0), false)),
+        (files[2], said(&key, at(600), Some(99.0), false)),
+    ];
+    for turn in 0..readings.len() {
+        let mut desk = Desk::new();
+        for i in 0..readings.len() {
+            let (origin, report) = &readings[(turn + i) % readings.len()];
+            desk.quota.add(*origin, report);
+        }
+        desk.flush(at(60));
+        assert_eq!(desk.told(&key).percent, Some(45.0), "of one moment the larger, and none from the future");
+        desk.flush(at(700));
+        assert_eq!(desk.told(&key).percent, Some(99.0));
+        desk.quota.retract(files[2]);
+        desk.flush(at(701));
+        assert_eq!(desk.told(&key).percent, Some(45.0), "what another file said still holds");
+        assert_eq!(desk.told(&key).history.as_ref().unwrap().last().unwrap().percent, Some(45.0), "in the curve too");
+        desk.quota.retract(files[1]);
+        desk.flush(at(702));
+        assert_eq!(desk.told(&key).percent, Some(41.0), "{turn}");
+        desk.quota.retract(files[0]);
+        desk.flush(at(703));
+        assert_eq!((desk.told(&key).percent, desk.told(&key).provenance), (Some(0.0), Provenance::Estimated));
+    }
+}
+
+#[test]
+fn a_limit_of_which_all_is_unsaid_is_gone() {
+    let key = LimitKey::weekly(Tool::Codex);
+    let files = files(1);
+    let mut desk = Desk::new();
+    desk.quota.add(files[0], &said(&key, start(), Some(40.0), false));
+    desk.flush(start());
+    assert_eq!(desk.told(&key).percent, Some(40.0));
+    desk.quota.retract(files[0]);
+    desk.flush(start());
+    assert!(!desk.told.contains_key(&key));
+    desk.quota.add(files[0], &said(&key, start(), Some(40.0), false));
+    desk.flush(start().plus_ms(4 * HOUR_MS));
+    assert_eq!(desk.told(&key).percent, None, "past its reset its share is not known");
+    desk.flush(start().plus_ms(11 * DAY_MS));
+    assert!(!desk.told.contains_key(&key), "and a window later it is not shown");
+}
+
+#[test]
+fn a_limit_is_blocked_until_a_model_it_covers_answers_in_any_order_of_reading() {
+    let all = LimitKey::five_hour(Tool::ClaudeCode);
+    let opus = LimitKey::weekly(Tool::ClaudeCode).of_family("opus");
+    let file = files(1)[0];
+    let at = |seconds: i64| start().plus_ms(seconds * SECOND_MS);
+    let refusals = |desk: &mut Desk| {
+        desk.quota.add(file, &said(&all, at(100), None, true));
+        desk.quota.add(file, &said(&opus, at(100), None, true));
+    };
+    let check = |desk: &mut Desk, expected: [(bool, Level); 2]| {
+        desk.flush(at(120));
+        let told = [&all, &opus].map(|key| (desk.told(key).blocked, desk.told(key).status));
+        assert_eq!(told, expected);
+    };
+    let blocked = (true, Level::Critical);
+    let mut desk = Desk::new();
+    refusals(&mut desk);
+    desk.respond(&usage("web", SONNET, at(100), 10));
+    check(&mut desk, [blocked, blocked]);
+    assert_eq!(desk.told(&all).percent, Some(100.0));
+
+    let late = usage("web", SONNET, at(110), 10);
+    for success_first in [true, false] {
+        let mut desk = Desk::new();
+        if success_first {
+            desk.respond(&late);
+        }
+        refusals(&mut desk);
+        if !success_first {
+            desk.respond(&late);
+        }
+        check(&mut desk, [(false, Level::Healthy), blocked]);
+        desk.respond(&usage("web", OPUS, at(115), 10));
+        desk.flush(at(121));
+        assert!(!desk.told(&opus).blocked);
+    }
+    let mut desk = Desk::new();
+    refusals(&mut desk);
+    desk.flush(at(120));
+    desk.flush(start().plus_ms(3 * HOUR_MS));
+    assert!(!desk.told(&all).blocked && !desk.told(&opus).blocked, "reset");
+}
+
+#[test]
+fn users_of_a_window_are_weighed_by_what_it_counts() {
+    let mut desk = Desk::new();
+    let agent = UsageRecord { agent: Some(AgentId::new("a")), sidechain: true, ..usage("shop", OPUS, start(), 100) };
+    // The fewer tokens count, the more were read from the cache: cache reads must not weigh.
+    for record in [usage("web", SONNET, start(), 200), usage("shop", OPUS, start(), 700), agent] {
+        desk.respond(&record);
+    }
+    desk.flush(start().plus_ms(SECOND_MS));
+    let told = desk.told(&LimitKey::five_hour(Tool::ClaudeCode));
+    let share = |project: &str, directory: &str, own_percent, agents_percent| QuotaShare {
+        project: project.to_owned(),
+        directory: Some(directory.to_owned()),
+        own_percent,
+        agents_percent,
+    };
+    let expected =
+        [share("shop/api", "/home/ada/shop/api", 70.0, 10.0), share("web/api", "/home/ada/web/api", 20.0, 0.0)];
+    assert_eq!(told.used_by, expected);
+    let models: Vec<_> = told.models.iter().map(|share| (share.model.as_str(), share.percent)).collect();
+    assert_eq!(models, [(OPUS, 80.0), (SONNET, 20.0)]);
+}
+
+#[test]
+fn what_is_dated_in_the_future_counts_once_its_time_has_come() {
+    let key = LimitKey::five_hour(Tool::ClaudeCode);
+    let mut desk = Desk::new();
+    desk.respond(&usage("web", SONNET, start(), 1_900));
+    desk.respond(&usage("web", SONNET, start().plus_ms(3 * HOUR_MS + HOUR_MS / 2), 1_900));
+    desk.flush(start().plus_ms(HOUR_MS));
+    assert_eq!((desk.told(&key).used, desk.told(&key).percent), (Tokens(1_900), Some(10.0)));
+    desk.respond(&usage("web", SONNET, start().plus_ms(30 * HOUR_MS), 1));
+    desk.flush(start().plus_ms(2 * HOUR_MS));
+    assert_eq!(desk.told(&key).reset_time, Some(start().plus_ms(5 * HOUR_MS)), "the window is not the future's");
+    desk.flush(start().plus_ms(4 * HOUR_MS));
+    assert_eq!(desk.told(&key).used, Tokens(3_800));
+}
+
+#[test]
+fn a_block_is_incomplete_until_history_says_where_it_begins() {
+    let key = LimitKey::five_hour(Tool::ClaudeCode);
+    let mut desk = Desk::new();
+    desk.quota.reading_history(start());
+    for minutes in [10, 20, 30] {
+        desk.respond(&usage("web", SONNET, start().plus_ms(minutes * MINUTE_MS), 100));
+    }
+    let now = start().plus_ms(40 * MINUTE_MS);
+    desk.flush(now);
+    assert!(!desk.told(&key).complete);
+    desk.respond(&usage("web", SONNET, start().plus_ms(-2 * HOUR_MS), 100));
+    desk.quota.history_read(|_, _| None);
+    desk.flush(now);
+    let told = desk.told(&key);
+    assert_eq!((told.complete, told.starts_at), (true, Some(start().plus_ms(-2 * HOUR_MS))));
+    assert_eq!(told.used, Tokens(400));
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Steps between responses: mostly short, often exactly what decides, sometimes long.
+    fn steps() -> impl Strategy<Value = Vec<i64>> {
+        let step = prop_oneof![
+            8 => 0..20 * MINUTE_MS,
+            2 => (0..4i64).prop_map(|hours| hours * HOUR_MS),
+            2 => prop::sample::select(vec![0, 1, HOUR_MS - 1, BLOCK_MS - 1, BLOCK_MS, BLOCK_MS + 1]),
+            1 => 4 * HOUR_MS..30 * HOUR_MS,
+        ];
+        proptest::collection::vec(step, 1..120)
+    }
+
+    /// Steps without a gap for weeks.
+    fn long_run() -> impl Strategy<Value = Vec<i64>> {
+        proptest::collection::vec(HOUR_MS..BLOCK_MS + 1, 60..200)
+    }
+
+    fn times(steps: &[i64]) -> Vec<Timestamp> {
+        let mut at = start();
+        let mut time = |&step: &i64| {
+            at = at.plus_ms(step);
+            at
+        };
+        steps.iter().map(&mut time).collect()
+    }
+
+    /// The block in course by the rule of reports, over everything.
+    fn expected(times: &[Timestamp], now: Timestamp) -> Option<(Timestamp, Timestamp, u64)> {
+        let mut sorted = times.to_vec();
+        sorted.sort_unstable();
+        let block = blocks(sorted.iter().copied()).pop().filter(|block| block.is_active(now))?;
+        let (first, last) = block.span?;
+        let count = sorted.iter().filter(|&&at| first <= at && at <= last).count();
+        Some((block.start, block.end, count as u64))
+    }
+
+    fn found(desk: &Desk) -> Option<(Timestamp, Timestamp, u64)> {
+        let told = desk.told(&LimitKey::five_hour(Tool::ClaudeCode));
+        assert!(told.complete);
+        Some((told.starts_at?, told.reset_time?, told.used.0))
+    }
+
+    fn respond(desk: &mut Desk, at: Timestamp, added: bool) {
+        let record = usage("web", SONNET, at, 1);
+        desk.quota.change(PricedChange { record: &record, cost: Cost::default(), added });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn the_block_in_course_is_that_of_reports(steps in prop_oneof![steps(), long_run()], wait in 0..6 * HOUR_MS) {
+            let times = times(&steps);
+            let mut desk = Desk::new();
+            for (i, &at) in times.iter().enumerate() {
+                respond(&mut desk, at, true);
+                desk.flush(at);
+                prop_assert_eq!(found(&desk), expected(&times[..=i], at), "watched, at {}", at);
+            }
+            let now = times[times.len() - 1].plus_ms(wait);
+            desk.flush(now);
+            prop_assert_eq!(found(&desk), expected(&times, now), "watched");
+
+            let mut read = Desk::new();
+            times.iter().rev().for_each(|&at| respond(&mut read, at, true));
+            read.flush(now);
+            prop_assert_eq!(found(&read), expected(&times, now), "read at once");
+        }
+
+        #[test]
+        fn what_comes_and_goes_leaves_the_block_of_what_is_there(
+            steps in steps(),
+            order in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..80),
+        ) {
+            let times = times(&steps);
+            let now = times[times.len() - 1];
+            let mut desk = Desk::new();
+            desk.flush(start());
+            let mut there: Vec<Timestamp> = Vec::new();
+            for (index, add) in order {
+                let at = times[index.index(times.len())];
+                // Only what is recent: older changes are for `history_read`.
+                if now.ms_since(at) > 6 * DAY_MS {
+                    continue;
+                }
+                if add {
+                    there.push(at);
+                } else if let Some(position) = there.iter().position(|&known| known == at) {
+                    there.swap_remove(position);
+                } else {
+                    continue;
+                }
+                respond(&mut desk, at, add);
+                desk.flush(now);
+                prop_assert_eq!(found(&desk), expected(&there, now));
+            }
+        }
+
+        #[test]
+        fn a_chain_begun_late_is_right_where_it_is_certain(steps in prop_oneof![steps(), long_run()], cut in any::<prop::sample::Index>()) {
+            let times = times(&steps);
+            let cut = cut.index(times.len());
+            let mut chain = chain::Chain::unknown();
+            for (i, &at) in times.iter().enumerate().skip(cut) {
+                chain.step(at);
+                let whole = blocks(times[..=i].iter().copied()).pop().unwrap();
+                let block = chain.block().unwrap();
+                if chain.is_certain() {
+                    prop_assert_eq!((block.start, block.span.unwrap().1), (whole.start, at));
+                }
+                if i > cut && at.ms_since(times[i - 1]) > BLOCK_MS {
+                    prop_assert!(chain.is_certain(), "after a gap");
+                }
+            }
+        }
+    }
+}
