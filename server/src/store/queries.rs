@@ -225,7 +225,7 @@ pub(super) fn code<T: Code>(text: &str) -> Result<T, ReadError> {
 }
 
 fn limit(tool: Tool, text: &str) -> Result<LimitKey, ReadError> {
-    limit_of(tool, text).ok_or_else(|| ReadError::Content(format!("unknown limit {text}")))
+    limit_of(tool, text).ok_or_else(|| ReadError::Content(format!("unknown limit {text:?}")))
 }
 
 pub(super) fn time(ms: Option<i64>) -> Option<Timestamp> {

@@ -185,7 +185,7 @@ impl Writer {
         loop {
             let patience = if self.has_work() { Duration::ZERO } else { RETRY };
             match messages.recv_timeout(patience) {
-                Ok(first) => self.take(batch(first, messages)),
+                Ok(first) => self.take(batch(first, messages, &self.inbox)),
                 Err(RecvTimeoutError::Timeout) => self.take(Vec::new()),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -201,8 +201,6 @@ impl Writer {
     }
 
     fn take(&mut self, batch: Vec<WriterMessage>) {
-        let weight = batch.iter().map(WriterMessage::weight).sum();
-        self.inbox.taken(weight);
         if self.lifecycle.attempt().is_some_and(|attempt| Instant::now() >= attempt.retry_at) {
             self.try_again();
         }
@@ -487,13 +485,16 @@ fn probe(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// The messages to commit together.
-fn batch(first: WriterMessage, messages: &Receiver<WriterMessage>) -> Vec<WriterMessage> {
+fn batch(first: WriterMessage, messages: &Receiver<WriterMessage>, inbox: &Inbox) -> Vec<WriterMessage> {
     let deadline = Instant::now() + BATCH_TIME;
     let mut records = first.weight();
+    // Told at once, so that there is room while the batch waits for more.
+    inbox.taken(records);
     let mut batch = vec![first];
     while records < BATCH_RECORDS {
         let Ok(next) = messages.recv_timeout(deadline.saturating_duration_since(Instant::now())) else { break };
         records += next.weight();
+        inbox.taken(next.weight());
         batch.push(next);
     }
     batch
