@@ -239,7 +239,7 @@ fn a_file_of_prices_wins_and_a_broken_one_is_said_to_be_so() {
     assert_eq!((&listed["models"][0]["own"], &listed["models"][0]["input"]["base"]), (&json!(true), &json!(1.0)));
     assert!(listed["source"].as_str().unwrap().contains("LiteLLM") && listed["models"][1].is_null());
     let text = String::from_utf8(run(dir, &["prices"]).stdout).unwrap();
-    assert!(text.contains("your file") && text.contains("beyond 200k tokens"), "{text}");
+    assert!(text.contains("your file") && text.contains("above 200k tokens"), "{text}");
 
     fs::write(&usual, "{").unwrap();
     let output = run(dir, &["report", "totals", "--json"]);
