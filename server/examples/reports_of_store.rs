@@ -1,6 +1,7 @@
-//! A year of responses in the store: how long every report over its sums takes, and how much is read for it. Measures
-//! what `DASHBOARD_STORE` names, a data directory that `dashboard start` has filled; `DASHBOARD_YEAR` names the files.
-#![allow(clippy::unwrap_used, reason = "a test may")]
+//! How long every report over the store's sums takes, and how much is read for it. Prints; gates nothing.
+//!
+//! `cargo run --release -p server --example reports_of_store -- DATA_DIR CONFIG_DIR`, where a `dashboard start` has filled
+//! the data directory from the transcripts of the configuration directory.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,21 +13,22 @@ use dashboard_core::time::ZoneOffsets;
 use server::observation::Root;
 use server::store::{self, HistoryReader};
 
-#[test]
-#[ignore = "measures a store that has been filled before: DASHBOARD_STORE, DASHBOARD_YEAR"]
-fn reports_over_a_year() {
-    let dir = |name: &str| PathBuf::from(std::env::var(name).unwrap());
-    let roots = [Root { tool: Tool::ClaudeCode, dir: dir("DASHBOARD_YEAR"), label: String::new() }];
+fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
+    let (Some(data_dir), Some(config_dir)) = (arguments.next(), arguments.next()) else {
+        anyhow::bail!("usage: reports_of_store DATA_DIR CONFIG_DIR");
+    };
+    let roots = [Root { tool: Tool::ClaudeCode, dir: config_dir.canonicalize()?, label: String::new() }];
     let (prices, zone) = (PriceTable::embedded(), ZoneOffsets::utc());
     let (filter, retention, now) = (Filter::default(), Retention::default(), server::clock::wall());
     for kind in ReportKind::ALL {
         let begun = Instant::now();
-        let reader = HistoryReader::open(&store::database(&dir("DASHBOARD_STORE")), &roots).unwrap();
-        let sessions = reader.sessions().unwrap();
+        let reader = HistoryReader::open(&store::database(&data_dir), &roots)?;
+        let sessions = reader.sessions()?;
         let facts = begun.elapsed();
-        let usage = reader.usage(&prices, |session| cuts(now, sessions.accounts.time_of(session))).unwrap();
+        let usage = reader.usage(&prices, |session| cuts(now, sessions.accounts.time_of(session)))?;
         let summed = begun.elapsed();
-        let ingest = reader.ingest(&usage).unwrap();
+        let ingest = reader.ingest(&usage)?;
         let context = ReportContext {
             sessions: &sessions,
             ingest: &ingest,
@@ -37,7 +39,7 @@ fn reports_over_a_year() {
             retention: &retention,
         };
         let report = Report::new(kind, context, usage.rows());
-        let bytes = serde_json::to_vec(&report).unwrap().len();
+        let bytes = serde_json::to_vec(&report)?.len();
         println!(
             "{kind}: {} rows of {} responses, {bytes} bytes; sessions {facts:?}, with sums {summed:?}, in all {:?}",
             usage.len(),
@@ -45,4 +47,5 @@ fn reports_over_a_year() {
             begun.elapsed()
         );
     }
+    Ok(())
 }
