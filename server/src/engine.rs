@@ -13,7 +13,7 @@ use dashboard_core::history::History;
 use dashboard_core::ids::Epoch;
 use dashboard_core::simulator::Simulation;
 use dashboard_core::state::DashboardState;
-use dashboard_core::time::Timestamp;
+use dashboard_core::time::{DAY_MS, Timestamp};
 use dashboard_core::tracker::Trackers;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -27,6 +27,8 @@ use crate::hub::{Hub, Snapshot, SnapshotRequest};
 const BATCH: usize = 256;
 /// What time alone changes is told this often, and the health looked at.
 const SECOND: Duration = Duration::from_secs(1);
+/// Files modified since have been read when the source says that the present is known: all responses since are known.
+const READ_BEFORE_CURRENT_MS: i64 = 2 * DAY_MS;
 /// A simulation moves this often.
 const SIMULATION_STEP: Duration = Duration::from_millis(50);
 
@@ -180,9 +182,14 @@ impl Engine {
             }
             SourceMessage::Presence(running) => trackers.presence(&running),
             SourceMessage::Failure(failure) => trackers.failure(&failure),
-            SourceMessage::Progress(_) | SourceMessage::HistoryRead => {}
+            SourceMessage::Progress(progress) => trackers.progress(Some(progress)),
+            SourceMessage::HistoryRead => {
+                trackers.progress(None);
+                trackers.history_read(|_, _| None);
+            }
             SourceMessage::Current => {
                 if state.is_none() {
+                    trackers.reading_history(now.plus_ms(-READ_BEFORE_CURRENT_MS));
                     *state = Some(trackers.begin(self.clock.now()));
                     self.begin();
                 }

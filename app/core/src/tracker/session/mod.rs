@@ -290,6 +290,8 @@ impl SessionMonitor {
             let is_todays = session.last_activity() >= today;
             let announce = !was_active && (!ended || (session.reported.is_none() && is_todays));
             if !announce && !was_active {
+                // Minutes are for sessions that are shown: of history, read by the thousand, none are kept.
+                session.prune(oldest_minute(now));
                 // Over, but still shown: what it used, or what is known of it, may change.
                 if session.reported.is_some() && is_todays {
                     session.report_update(id, phase, events);

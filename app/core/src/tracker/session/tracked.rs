@@ -364,6 +364,9 @@ impl Tracked {
             }
         }
         drop_until(&mut self.minutes, oldest);
+        while self.changed_minutes.first().is_some_and(|&minute| minute <= oldest) {
+            self.changed_minutes.pop_first();
+        }
         self.agents.values_mut().for_each(|agent| drop_until(&mut agent.minutes, oldest));
     }
 }
