@@ -1,7 +1,7 @@
 //! The table of rules: what of a state is a condition.
 
 use super::condition::{Alert, Condition};
-use crate::event::{Event, SessionPhase};
+use crate::event::{Event, Provenance, QuotaUpdate, SessionPhase};
 use crate::level::Level;
 use crate::order;
 use crate::state::{DashboardState, Session};
@@ -70,7 +70,9 @@ pub fn warning(alert: Alert) -> Option<Event> {
 }
 
 fn limits(state: &DashboardState, alerts: &mut Vec<Alert>) {
-    for (key, known) in &state.limits {
+    // An estimate that older files may still change is no reason to alert.
+    let is_settled = |now: &QuotaUpdate| now.complete || now.provenance != Provenance::Estimated;
+    for (key, known) in state.limits.iter().filter(|(_, known)| is_settled(&known.now)) {
         let (limit, resets_at, percent) = (key.clone(), known.now.reset_time, known.now.percent);
         let condition = match known.now.blocked {
             true => Condition::LimitReached { limit, resets_at },

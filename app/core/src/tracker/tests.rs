@@ -415,6 +415,28 @@ fn what_another_tool_uses_is_in_the_totals_but_in_no_window_of_claude() {
 }
 
 #[test]
+fn an_estimate_that_history_may_still_change_neither_alerts_nor_holds_its_level() {
+    let mut trackers = trackers(Some(Plan::Pro));
+    let file = trackers.file(Tool::ClaudeCode, "a.jsonl");
+    // Of the block begun five hours ago or earlier, as older files will tell; not of one begun now.
+    let record = |id: &str, ms| Record::Usage(usage("s", id, start().plus_ms(ms), [18_900, 0, 0, 0]));
+    trackers.reading_history(start().plus_ms(-HOUR_MS));
+    trackers.record(file, &record("m1", 0), start());
+    let mut desk = Desk::begin(trackers, start());
+    let is_critical = |desk: &Desk| desk.state.five_hour().unwrap().now.status == Level::Critical;
+    assert!(!desk.state.five_hour().unwrap().now.complete);
+    assert!(
+        is_critical(&desk) && alert::alerts(&desk.state, &AlertSettings::default(), start()).is_empty(),
+        "shown, but no reason to alert"
+    );
+    // Everything is read: the use was of a window that has ended since.
+    desk.trackers.retract_file(desk.file, start());
+    desk.trackers.history_read(|_, _| None);
+    desk.flush(start().plus_ms(SECOND_MS));
+    assert!(!is_critical(&desk), "the level does not hold for a minute");
+}
+
+#[test]
 fn unpriced_models_are_counted_and_named_not_free() {
     let mut desk = Desk::begin(trackers(None), start());
     let record = UsageRecord { model: ModelId::new("brand-new-model"), ..usage("s", "m", start(), [5, 5, 0, 0]) };

@@ -1,6 +1,6 @@
 //! What was told of a limit: its level over time, and whether there is anything new to tell.
 
-use crate::event::{Event, QuotaPoint, QuotaUpdate};
+use crate::event::{Event, Provenance, QuotaPoint, QuotaUpdate};
 use crate::level::{Level, LevelGauge};
 use crate::state::{same_reset, same_window};
 use crate::time::{SECOND_MS, Timestamp};
@@ -46,7 +46,10 @@ impl Told {
             (Some(before), None) => before <= now,
             (None, _) => false,
         });
-        if another_window {
+        // While older files are being read, and when they have been, estimates jump: that is no rise or fall of use.
+        let was_complete = self.update.as_ref().is_none_or(|before| before.complete);
+        let is_settling = update.provenance == Provenance::Estimated && !(update.complete && was_complete);
+        if another_window || is_settling {
             self.gauge.reset(raw);
         } else {
             update.status = self.gauge.observe(raw, now);
