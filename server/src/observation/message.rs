@@ -55,16 +55,6 @@ pub enum SourceMessage {
     HistoryRead,
 }
 
-/// A message with its number. Numbers rise from message to message of a process; the store acknowledges, file by file,
-/// up to which number it has committed.
-#[derive(Clone, Debug)]
-pub struct Numbered {
-    /// The number.
-    pub number: u64,
-    /// The message.
-    pub message: SourceMessage,
-}
-
 /// Nobody takes what is read any more: there is no reason to go on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SinkClosed;
