@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::builder::{BoolishValueParser, OsStr, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use dashboard_core::simulator::Scenario;
 use dashboard_core::tracker::Plan;
 
@@ -19,6 +19,7 @@ use crate::commands::doctor::DoctorArgs;
 use crate::commands::prices::PricesArgs;
 use crate::commands::report::ReportArgs;
 use crate::http::TokenChoice;
+use crate::settings::SettingsArgs;
 use crate::source::roots::NamedHome;
 use crate::zone::Zone;
 
@@ -131,6 +132,9 @@ pub struct StartArgs {
     /// Zone in which days begin, such as Europe/Berlin; the machine's by default
     #[arg(long, env = "DASHBOARD_TIMEZONE", value_name = "TZ")]
     pub timezone: Option<Zone>,
+    /// What can also be changed over HTTP.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
 }
 
 fn scenarios() -> impl TypedValueParser<Value = Scenario> {
@@ -177,7 +181,16 @@ impl Cli {
             }
         }
         let matches = command.get_matches_from(arguments);
-        Self::from_arg_matches(&matches).map_err(|error| error.exit())
+        Self::of(&matches).map_err(|error| error.exit())
+    }
+
+    /// What the matches say, and which of the settings among them were given.
+    fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut cli = Self::from_arg_matches(matches)?;
+        if let (Commands::Start(args), Some((_, matches))) = (&mut cli.command, matches.subcommand()) {
+            args.settings.note(matches);
+        }
+        Ok(cli)
     }
 }
 
@@ -194,7 +207,7 @@ fn named_command(command: &Command, arguments: &[OsString]) -> Option<usize> {
     let takes_value = |option: &str| {
         let all = command.get_subcommands().flat_map(Command::get_arguments);
         let known = all.filter(|known| known.get_long().is_some_and(|long| Some(long) == option.strip_prefix("--")));
-        known.into_iter().any(|known| known.get_action().takes_values())
+        known.into_iter().any(|known| known.get_action().takes_values() && !known.is_require_equals_set())
     };
     let mut is_value = false;
     arguments.iter().enumerate().skip(1).find_map(|(index, argument)| {
@@ -230,7 +243,14 @@ fn with_file(mut command: Command, file: &Path) -> anyhow::Result<Command> {
                 return command;
             }
             known = true;
-            command.mut_arg(&id, |argument| argument.default_values(values.iter().cloned().map(OsStr::from)))
+            command.mut_arg(&id, |argument| {
+                // A list for an option that is given once is its text form.
+                let values = match argument.get_action() {
+                    ArgAction::Append => values.clone(),
+                    _ => vec![values.join(",")],
+                };
+                argument.default_values(values.into_iter().map(OsStr::from))
+            })
         });
         if !known {
             let allowed: Vec<_> =
@@ -260,6 +280,7 @@ fn texts(value: &toml::Value) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Origin, SettingsSource};
 
     fn start(file: &str, arguments: &[&str]) -> anyhow::Result<StartArgs> {
         let path = tempfile::NamedTempFile::new().unwrap();
@@ -267,7 +288,7 @@ mod tests {
         let command = with_file(Cli::command(), path.path())?;
         let arguments: Vec<OsString> = ["dashboard", "start"].iter().chain(arguments).map(OsString::from).collect();
         let matches = command.try_get_matches_from(arguments)?;
-        match Cli::from_arg_matches(&matches)?.command {
+        match Cli::of(&matches)?.command {
             Commands::Start(start) => Ok(start),
             _ => bail!("not start"),
         }
@@ -289,6 +310,23 @@ mod tests {
     }
 
     #[test]
+    fn settings_know_where_they_come_from() {
+        let file = "warn-minutes = [30, 10]\nquota-levels = \"1,2,3\"";
+        let args = start(file, &["--quota-levels", "70,80,90"]).unwrap();
+        let resolved = SettingsSource::new(&args.settings, None).resolve();
+        let origins: Vec<_> = resolved.origins.iter().filter(|(_, origin)| **origin != Origin::Default).collect();
+        let shown: Vec<_> =
+            origins.into_iter().map(|(key, origin)| (key.as_str(), *origin, resolved.values.get(*key))).collect();
+        assert_eq!(
+            shown,
+            [
+                ("quota_levels", Origin::Flag, "70,80,90".to_owned()),
+                ("warn_minutes", Origin::Config, "30,10".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
     fn what_is_wrong_says_what_is_allowed() {
         for (file, arguments, expected) in [
             ("prot = 1", vec![], "allowed: simulation"),
@@ -302,6 +340,8 @@ mod tests {
             ("", vec!["--token", "a b"], "letters, digits"),
             ("", vec!["--token", "fifteen-letters"], "16 to 256"),
             ("", vec!["--timezone", "Nowhere"], "Europe/Berlin"),
+            ("", vec!["--quiet-hours", "late"], "22:00-07:00"),
+            ("budget = \"day\"", vec![], "day=20"),
         ] {
             let error = format!("{:#}", start(file, &arguments).unwrap_err());
             assert!(error.contains(expected), "{error}");

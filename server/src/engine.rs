@@ -8,20 +8,23 @@ use crate::observation::SourceMessage;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dashboard_core::alert::AlertMemory;
 use dashboard_core::event::{HealthCheck, HealthStatus, SequencedEvent};
 use dashboard_core::history::History;
 use dashboard_core::ids::Epoch;
 use dashboard_core::simulator::Simulation;
 use dashboard_core::state::DashboardState;
 use dashboard_core::time::{DAY_MS, Timestamp};
-use dashboard_core::tracker::Trackers;
+use dashboard_core::tracker::{Trackers, Warnings};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::clock::{self, Clock};
+use crate::control::{ControlRequest, Order};
 use crate::health::{DashboardHealth, Part};
 use crate::history::HistoryRequest;
 use crate::hub::{Hub, Snapshot, SnapshotRequest};
+use crate::notify::Inbox;
 
 /// Messages taken before what they changed is told.
 const BATCH: usize = 256;
@@ -42,6 +45,10 @@ pub enum Feed {
         trackers: Box<Trackers>,
         /// What has come of them; `None` while history is being read.
         state: Option<DashboardState>,
+        /// Where what was told of alerts is left to be kept.
+        inbox: Inbox,
+        /// What was last left there to be kept.
+        kept: AlertMemory,
     },
     /// The simulator.
     Simulation(Box<Simulation>),
@@ -59,10 +66,15 @@ impl Feed {
     /// What happened until `now`, numbered and folded into the state.
     fn advance(&mut self, now: Timestamp) -> Vec<SequencedEvent> {
         match self {
-            Self::Live { trackers, state: Some(state) } => {
+            Self::Live { trackers, state: Some(state), inbox, kept } => {
                 let mut events: Vec<SequencedEvent> =
                     trackers.flush(now).into_iter().map(|event| state.take(event, now)).collect();
-                events.extend(trackers.warnings(state, now).into_iter().map(|event| state.take(event, now)));
+                let Warnings { events: warnings, .. } = trackers.warnings(state, now);
+                if kept != trackers.memory() {
+                    kept.clone_from(trackers.memory());
+                    inbox.leave(kept.clone());
+                }
+                events.extend(warnings.into_iter().map(|event| state.take(event, now)));
                 events
             }
             Self::Live { state: None, .. } => Vec::new(),
@@ -76,6 +88,26 @@ impl Feed {
             Self::Live { trackers, .. } => trackers.history(),
             Self::Simulation(simulation) => simulation.history(),
         }
+    }
+
+    /// Carries out an order; whether there was anything to do it to.
+    fn order(&mut self, order: Order, now: Timestamp) -> bool {
+        match (self, order) {
+            (Self::Live { trackers, .. }, Order::Snooze(ms)) => trackers.snooze((ms > 0).then(|| now.plus_ms(ms))),
+            (Self::Live { trackers, state: Some(state), .. }, Order::Acknowledge(subject)) => {
+                return trackers.acknowledge(&subject, state, now);
+            }
+            (Self::Live { trackers, .. }, Order::Settings(settings)) => trackers.set_settings(*settings),
+            (Self::Simulation(simulation), Order::Snooze(ms)) => {
+                simulation.snooze((ms > 0).then(|| now.plus_ms(ms)));
+            }
+            (Self::Simulation(simulation), Order::Acknowledge(subject)) => return simulation.acknowledge(&subject),
+            // A simulation keeps no settings.
+            (Self::Live { state: None, .. }, Order::Acknowledge(_)) | (Self::Simulation(_), Order::Settings(_)) => {
+                return false;
+            }
+        }
+        true
     }
 
     fn health(&mut self, check: HealthCheck) {
@@ -118,6 +150,7 @@ impl Engine {
         mut source: mpsc::Receiver<SourceMessage>,
         mut requests: mpsc::Receiver<SnapshotRequest>,
         mut questions: mpsc::Receiver<HistoryRequest>,
+        mut orders: mpsc::Receiver<ControlRequest>,
     ) {
         let step = if matches!(self.feed, Feed::Simulation(_)) { SIMULATION_STEP } else { SECOND };
         let mut tick = interval(step);
@@ -141,6 +174,11 @@ impl Engine {
                     self.answer(request);
                     continue;
                 }
+                Some((order, done)) = orders.recv() => {
+                    let was_done = self.feed.order(order, self.clock.now());
+                    // Who asked may have left.
+                    let _ = done.send(was_done);
+                }
                 Some(question) = questions.recv(), if begun => {
                     let history = self.history.get_or_insert_with(|| Arc::new(self.feed.history()));
                     // Who asked may have left.
@@ -161,7 +199,7 @@ impl Engine {
 
     fn take(&mut self, message: SourceMessage) {
         let now = self.clock.now();
-        let Feed::Live { trackers, state } = &mut self.feed else { return };
+        let Feed::Live { trackers, state, .. } = &mut self.feed else { return };
         match message {
             SourceMessage::Read { file, records, rejections, state, replaces } => {
                 let file = trackers.file(file.tool, &file.key);

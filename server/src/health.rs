@@ -34,6 +34,10 @@ pub enum Part {
     Prices,
     /// The zone in which days begin.
     TimeZone,
+    /// Delivering alerts.
+    Alerts,
+    /// What the user decides.
+    Settings,
     /// Quota windows.
     QuotaTracker,
     /// Context windows.
@@ -52,6 +56,8 @@ impl Part {
             Self::Engine => "engine",
             Self::Prices => "prices",
             Self::TimeZone => "time_zone",
+            Self::Alerts => "alerts",
+            Self::Settings => "settings",
             Self::QuotaTracker => "quota_tracker",
             Self::ContextTracker => "context_tracker",
         }

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod control;
 #[cfg(feature = "embed")]
 mod embedded;
 pub mod engine;
@@ -11,11 +12,13 @@ pub mod history;
 pub mod http;
 pub mod hub;
 pub mod manager;
+pub mod notify;
 pub mod observation;
 pub mod panics;
 pub mod peer;
 pub mod platform;
 pub mod prices;
+pub mod settings;
 pub mod source;
 pub mod store;
 pub mod supervisor;

@@ -22,12 +22,15 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::clock::{self, Clock};
+use crate::control::Control;
 use crate::engine::{Engine, Feed};
 use crate::health::{DashboardHealth, Part};
 use crate::history::Archive;
 use crate::http::{self, Access, App};
 use crate::hub::Hub;
+use crate::notify::{self, Inbox};
 use crate::prices::Prices;
+use crate::settings::{LiveSettings, SettingsSource};
 use crate::store::{Store, StoreError, StoreOptions, Written};
 use crate::supervisor::{PartEnded, Supervisor};
 use crate::zone::ChosenZone;
@@ -46,6 +49,8 @@ pub struct Settings {
     pub prices: Prices,
     /// Where the figures come from.
     pub source: Source,
+    /// What the user decides.
+    pub user: SettingsSource,
 }
 
 /// Where the figures come from.
@@ -145,9 +150,14 @@ impl DashboardManager {
         let (hub, snapshot_requests) = Hub::new(http::build_id());
         let (archive, history_requests) = Archive::new();
         let (records, source_messages) = mpsc::channel(SOURCE_QUEUE);
+        let (control, orders) = Control::new();
+        let inbox = Inbox::default();
         let mut supervisor = Supervisor::new(health.clone());
 
-        let Settings { access, zone, prices, source: origin } = settings;
+        let Settings { access, zone, prices, source: origin, user } = settings;
+        let user = LiveSettings::new(user);
+        let (status, message) = user.current().health();
+        health.report(Part::Settings, status, message);
         let (status, message) = prices.health();
         health.report(Part::Prices, status, message);
         let prices = prices.table;
@@ -161,13 +171,21 @@ impl DashboardManager {
         let mut store = None;
         let (feed, clock, mode) = match origin {
             Source::Live { roots, plan, history } => {
+                let data_dir = history.as_ref().map(|history| history.dir.clone());
                 store = history.map(|history| history.open(&prices, &health)).transpose()?;
-                let config = TrackerConfig { mode: Mode::Live, zone, plan };
-                let trackers = Box::new(Trackers::new(config, prices));
+                let settings = user.current().values.core.clone();
+                let config = TrackerConfig { mode: Mode::Live, zone, plan, settings };
+                let mut trackers = Box::new(Trackers::new(config, prices));
+                if let Some(dir) = &data_dir {
+                    trackers.set_memory(notify::recall(dir));
+                }
+                let deliver = notify::run(inbox.clone(), data_dir, health.clone());
+                supervisor.spawn(Part::Alerts, deliver.map(Ok));
                 let sender = store.as_ref().map(|store| Box::new(store.sender()) as Box<dyn HistoryStore>);
                 let source = crate::source::run(roots, records, sender, health.clone());
                 supervisor.spawn(Part::Transcripts, source);
-                (Feed::Live { trackers, state: None }, Clock::Wall, Mode::Live)
+                let kept = trackers.memory().clone();
+                (Feed::Live { trackers, state: None, inbox, kept }, Clock::Wall, Mode::Live)
             }
             Source::Simulation { scenario, seed, speed } => {
                 let start = clock::wall().floor_to(MINUTE_MS);
@@ -177,7 +195,7 @@ impl DashboardManager {
             }
         };
         let engine = Engine::new(feed, clock, hub.clone(), health.clone());
-        let engine = engine.run(source_messages, snapshot_requests, history_requests);
+        let engine = engine.run(source_messages, snapshot_requests, history_requests, orders);
         supervisor.spawn(Part::Engine, engine.map(Ok));
         let fan_out = hub.clone();
         supervisor.spawn(Part::WebSocket, async move {
@@ -194,6 +212,8 @@ impl DashboardManager {
             mode,
             started: Instant::now(),
             access,
+            settings: user,
+            control,
             archive,
             zone: report_zone,
             prices: report_prices,
@@ -277,7 +297,8 @@ mod tests {
 
     async fn start(source: Source) -> DashboardManager {
         let access = Access::new("127.0.0.1", None).unwrap();
-        let settings = Settings { access, zone: ChosenZone::utc(), prices: Prices::embedded(), source };
+        let (zone, prices, user) = (ChosenZone::utc(), Prices::embedded(), SettingsSource::default());
+        let settings = Settings { access, zone, prices, source, user };
         DashboardManager::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), settings).unwrap()
     }
 

@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alert::Alert;
+use crate::alert::{Alert, Silences};
 use crate::ids::{AgentId, ModelId, SessionId};
 use crate::level::Level;
 use crate::record::{ApiErrorKind, CompactionTrigger, LimitKey, ReadProgress, Rejection, Tool};
+use crate::settings::Settings;
 use crate::time::{Day, Minute, Timestamp};
 use crate::units::{Cost, TokenUsage, Tokens};
 
@@ -91,6 +92,15 @@ pub enum Event {
     /// A part does not work as it should, for the first time since it last did.
     #[serde(rename = "health:error")]
     HealthError(Alert),
+    /// A session's use spikes, or a budget is nearly spent, for the first time in its hour or period.
+    #[serde(rename = "usage:warning")]
+    UsageWarning(Alert),
+    /// The user changed what is warned of.
+    #[serde(rename = "settings:update")]
+    SettingsUpdate(Box<Settings>),
+    /// The user snoozed or acknowledged alerts, or that is over.
+    #[serde(rename = "alerts:silence")]
+    AlertsSilence(Silences),
     /// Something a newer server says. Made by reading only: it is counted and shown, changes nothing, and is never sent.
     #[serde(skip)]
     Unknown(UnknownEvent),
@@ -114,6 +124,9 @@ impl Event {
             Self::IngestUpdate(_) => "ingest:update",
             Self::HealthCheck(_) => "health:check",
             Self::HealthError(_) => "health:error",
+            Self::UsageWarning(_) => "usage:warning",
+            Self::SettingsUpdate(_) => "settings:update",
+            Self::AlertsSilence(_) => "alerts:silence",
             Self::Unknown(_) => "unknown",
         }
     }
@@ -454,6 +467,16 @@ pub struct DayUsage {
     pub cost: Cost,
     /// Responses.
     pub responses: u64,
+    /// The cost by tool: use that a plan covers and use that is paid by the token are never summed.
+    #[serde(default)]
+    pub tools: BTreeMap<Tool, Cost>,
+}
+
+impl DayUsage {
+    /// A day without use.
+    pub fn none(day: Day) -> Self {
+        Self { day, usage: TokenUsage::default(), cost: Cost::default(), responses: 0, tools: BTreeMap::new() }
+    }
 }
 
 /// `cost:update`.

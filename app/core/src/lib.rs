@@ -28,6 +28,7 @@ pub mod record;
 pub mod replay;
 pub mod report;
 pub mod session;
+pub mod settings;
 pub mod simulator;
 pub mod state;
 pub mod time;

@@ -7,6 +7,7 @@
 //! (rates, ages) are functions of the state and `now`, further down in
 //! [`derived`].
 
+mod budget;
 mod derived;
 mod log;
 
@@ -14,18 +15,23 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::alert::Condition;
+use crate::alert::{Condition, Silences};
 use crate::event::{
     AgentTokens, AgentsRest, ContextPoint, ContextUpdate, CostUpdate, DayUsage, Event, HealthCheck, IngestUpdate,
     MinuteTokens, QuotaPoint, QuotaUpdate, Seq, SequencedEvent, SessionPhase, SessionTokens, SessionUpdate,
 };
 use crate::format;
 use crate::ids::{AgentId, ModelId, SessionId};
+use crate::level::Level;
 use crate::record::{ApiErrorKind, LimitKey, LimitScope, Tool, WindowMinutes};
+use crate::settings::Settings;
 use crate::time::{DAY_MS, Day, MINUTE_MS, Minute, Timestamp, ZoneOffsets, month_start};
 use crate::units::{Cost, TokenUsage, Tokens};
 
-pub use derived::{AGENT_ACTIVE_MS, CacheGrade, OFFICIAL_FRESH_MS, RATE_MINUTES, SessionTotals, rate_per_min};
+pub use budget::BudgetUse;
+pub use derived::{
+    AGENT_ACTIVE_MS, CacheGrade, OFFICIAL_FRESH_MS, RATE_MINUTES, SPIKE_MINUTES, SessionTotals, Spike, rate_per_min,
+};
 pub use log::{LogEntry, LogLine};
 
 /// Most sessions kept; the longest ended go first.
@@ -105,6 +111,12 @@ pub struct DashboardState {
     pub health: HealthCheck,
     /// The last failure of a part.
     pub last_failure: Option<LastFailure>,
+    /// What the user decided about levels, warnings and budgets.
+    #[serde(default)]
+    pub settings: Settings,
+    /// What the user wants to hear no more of.
+    #[serde(default)]
+    pub silences: Silences,
     /// The newest events, oldest first, as lines of the log.
     pub log: VecDeque<LogLine>,
 }
@@ -168,6 +180,9 @@ pub struct LimitState {
     pub now: QuotaUpdate,
     /// Use over time, oldest first; begins anew with the window.
     pub points: Vec<QuotaPoint>,
+    /// When it was reset last, if it was nearly used up, or refused requests, until then and has been free since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reopened_at: Option<Timestamp>,
 }
 
 /// When a part of the dashboard last stopped working as it should.
@@ -231,7 +246,7 @@ impl DashboardState {
                 }
             }
             Event::SessionRemove(remove) => drop(self.sessions.remove(&remove.id)),
-            Event::QuotaUpdate(update) => self.limit(update),
+            Event::QuotaUpdate(update) => self.limit(update, timestamp),
             Event::ContextUpdate(update) => self.session(&update.id, update.as_of).context(update),
             Event::CostUpdate(update) => self.cost(update),
             Event::IngestUpdate(update) => self.ingest.clone_from(update),
@@ -242,7 +257,9 @@ impl DashboardState {
                 }
             }
             // For the log and for notifications: alerts are derived from the state, the last error is in the update.
-            Event::QuotaWarning(_) | Event::ContextWarning(_) | Event::SessionError(_) => {}
+            Event::QuotaWarning(_) | Event::ContextWarning(_) | Event::UsageWarning(_) | Event::SessionError(_) => {}
+            Event::SettingsUpdate(settings) => self.settings.clone_from(settings),
+            Event::AlertsSilence(silences) => self.silences.clone_from(silences),
             Event::Unknown(_) => {}
         }
     }
@@ -304,14 +321,14 @@ impl DashboardState {
     }
 
     /// Folds in the figures of a limit.
-    fn limit(&mut self, update: &QuotaUpdate) {
+    fn limit(&mut self, update: &QuotaUpdate, now: Timestamp) {
         if update.gone {
             self.limits.remove(&update.key);
         } else if let Some(limit) = self.limits.get_mut(&update.key) {
-            limit.update(update);
+            limit.update(update, now);
         } else if self.limits.len() < MAX_LIMITS {
-            let mut limit = LimitState { now: update.clone(), points: Vec::new() };
-            limit.update(update);
+            let mut limit = LimitState { now: update.clone(), points: Vec::new(), reopened_at: None };
+            limit.update(update, now);
             self.limits.insert(update.key.clone(), limit);
         }
     }
@@ -415,7 +432,17 @@ fn thin(points: &mut Vec<ContextPoint>) {
 }
 
 impl LimitState {
-    fn update(&mut self, update: &QuotaUpdate) {
+    /// Whether it refuses requests, or will soon.
+    pub fn is_nearly_used_up(&self) -> bool {
+        is_nearly_used_up(&self.now)
+    }
+
+    fn update(&mut self, update: &QuotaUpdate, now: Timestamp) {
+        if is_nearly_used_up(update) {
+            self.reopened_at = None;
+        } else if is_nearly_used_up(&self.now) {
+            self.reopened_at = self.now.reset_time.filter(|&reset| reset <= now);
+        }
         if !same_window(&self.now, update) {
             self.points.clear();
         }
@@ -426,6 +453,10 @@ impl LimitState {
         let point = QuotaPoint { minute: update.as_of.minute(), used: update.used, percent: update.percent };
         push_quota_point(&mut self.points, point, update.key.window);
     }
+}
+
+fn is_nearly_used_up(update: &QuotaUpdate) -> bool {
+    update.blocked || update.status >= Level::Danger
 }
 
 /// Adds a point to a limit's curve: one for each of [`MAX_QUOTA_POINTS`] equal parts of the window, the newest of each.

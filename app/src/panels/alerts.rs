@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dashboard_core::alert::{self, AlertSettings, AlertSubject, words};
+use dashboard_core::alert::{self, AlertSubject, words};
 use dashboard_core::format;
 use dashboard_core::level::Level;
 use leptos::prelude::*;
@@ -53,7 +53,7 @@ impl Dismissed {
                 message: words::detail(&alert, state, now),
                 time_left_ms: alert.condition.time_left_ms(now),
             };
-            let alerts = alert::alerts(state, &AlertSettings::default(), now).into_iter().map(worded);
+            let alerts = alert::open(state, now).into_iter().map(worded);
             alerts.filter(|alert| !gone(&alert.subject, alert.level)).collect()
         })
     }

@@ -12,6 +12,7 @@ use crate::manager::{DashboardManager, History, Settings, Source};
 use crate::peer;
 use crate::platform;
 use crate::prices::Prices;
+use crate::settings::SettingsSource;
 use crate::source::roots::{self, ConfiguredRoots, Environment};
 use crate::store;
 use crate::text::Style;
@@ -66,7 +67,10 @@ fn settings(args: &StartArgs, access: Access) -> Settings {
         let roots = roots::find(&given, &Environment::of_process());
         Source::Live { roots, plan: args.plan, history: history(args) }
     };
-    Settings { access, zone, prices, source }
+    // A simulation reads and writes no file.
+    let data_dir = args.data_dir.clone().or_else(store::usual_dir).filter(|_| !args.simulation);
+    let user = SettingsSource::new(&args.settings, data_dir.as_deref());
+    Settings { access, zone, prices, source, user }
 }
 
 /// The token of this run.

@@ -2,6 +2,7 @@
 //!
 //! Nothing in here computes a number.
 
+mod alerts;
 mod api;
 mod assets;
 mod attempts;
@@ -13,6 +14,7 @@ mod records;
 mod report;
 mod security;
 mod serve;
+mod settings;
 mod shared;
 mod token;
 mod ws;
@@ -25,11 +27,12 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::extract::Request;
+use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum::{Json, middleware};
 use dashboard_core::event::Seq;
 use dashboard_core::ids::Epoch;
@@ -45,9 +48,11 @@ use tower_http::limit::RequestBodyLimitLayer;
 use utoipa::ToSchema;
 
 use crate::clock::Clock;
+use crate::control::Control;
 use crate::health::DashboardHealth;
 use crate::history::Archive;
 use crate::hub::Hub;
+use crate::settings::LiveSettings;
 
 pub(crate) use assets::build_id;
 pub use metrics::HighWater;
@@ -78,6 +83,10 @@ pub struct App {
     pub started: Instant,
     /// Who may ask.
     pub access: Access,
+    /// What the user decides.
+    pub settings: LiveSettings,
+    /// Gives orders to the engine.
+    pub control: Control,
     /// Where reports get their figures from.
     pub archive: Archive,
     /// The zone in which days begin.
@@ -113,6 +122,10 @@ fn api_routes() -> (Router<App>, Vec<String>) {
         ("/metrics".to_owned(), get(metrics::metrics)),
         ("/api/openapi.json".to_owned(), get(openapi::openapi)),
         ("/api/v1/snapshot".to_owned(), get(api::snapshot)),
+        ("/api/v1/alerts".to_owned(), get(alerts::list)),
+        ("/api/v1/alerts/snooze".to_owned(), post(alerts::snooze)),
+        ("/api/v1/alerts/acknowledge".to_owned(), post(alerts::acknowledge)),
+        ("/api/v1/settings".to_owned(), get(settings::get).put(settings::put)),
         (records::PATH.to_owned(), get(records::records)),
     ];
     routes.extend(ReportKind::ALL.map(|kind| {
@@ -185,6 +198,11 @@ impl Problem {
     pub(crate) fn stopping() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The dashboard is stopping.")
     }
+}
+
+/// The JSON that a request carries.
+fn body<T>(json: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
+    json.map(|Json(body)| body).map_err(|error| Problem::new(error.status(), "bad_body", error.body_text()))
 }
 
 impl IntoResponse for Problem {

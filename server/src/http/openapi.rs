@@ -7,6 +7,7 @@ use dashboard_core::report::{
     Audit, BlockRow, Figures, Filter, ModelRow, PeriodRow, ProjectRow, ReportKind, SessionRow, Table, Totals,
 };
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, ParameterBuilder, ParameterIn};
+use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, PathsBuilder, Ref, RefOr,
@@ -15,8 +16,10 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::Problem;
+use super::alerts::{Acknowledge, Alerts, Snooze};
 use super::api::{Health, SnapshotAnswer};
 use super::records;
+use super::settings::SettingsAnswer;
 
 pub(super) async fn openapi() -> Response {
     Json(document()).into_response()
@@ -39,6 +42,10 @@ pub(super) fn document() -> OpenApi {
         add::<SessionRecords>,
         add::<Health>,
         add::<SnapshotAnswer>,
+        add::<Alerts>,
+        add::<Snooze>,
+        add::<Acknowledge>,
+        add::<SettingsAnswer>,
         add::<Problem>,
     ] {
         add(&mut schemas);
@@ -56,18 +63,40 @@ pub(super) fn document() -> OpenApi {
     let health = described("How the parts of the dashboard are", json(Health::schema(), "Healthy or degraded."))
         .response("503", json(Health::schema(), "A part is unhealthy."));
     let metrics = described("Figures for Prometheus", text("text/plain", "Text format 0.0.4."));
+    let alerts = described("What is so and worth acting on", json(Alerts::schema(), "Worst first."))
+        .response("503", problem("The dashboard is stopping."));
+    let snooze = described("Deliver no alerts for a while", None)
+        .request_body(Some(body(Snooze::schema(), "For how long.")))
+        .response("204", ResponseBuilder::new().description("Done."))
+        .response("400", problem("The minutes are not allowed."));
+    let acknowledge = described("Show an alert no more until it is worse or comes up anew", None)
+        .request_body(Some(body(Acknowledge::schema(), "Which alert.")))
+        .response("204", ResponseBuilder::new().description("Done."))
+        .response("404", problem("There is no such alert at present."));
+    let answer = || json(SettingsAnswer::schema(), "Every setting with its value and where it comes from.");
+    let put = described("Change settings: a value sets, null takes back; nothing else is changed", answer())
+        .request_body(Some(body(object().into(), "Values by the name of the setting, in the text form of its option.")))
+        .response("400", problem("A setting or a value is not known; nothing was written."))
+        .response("409", problem("The settings file is damaged, or none is kept; nothing was written."))
+        .response("500", problem("The settings file could not be written."));
+    let mut settings = get(described("What the user decides", answer()).build());
+    settings.put = Some(put.build());
     let openapi = described("This description", json(object().into(), "OpenAPI 3.1."));
     let ws = described("The page's WebSocket, subprotocol dashboard.v1", None)
         .response("101", ResponseBuilder::new().description("Frames as docs/PROTOCOL.md describes them."));
     let paths = paths
         .path("/api/v1/snapshot", get(snapshot.response("503", problem("The dashboard is stopping.")).build()))
         .path(records::PATH, get(session_records()))
+        .path("/api/v1/alerts", get(alerts.build()))
+        .path("/api/v1/alerts/snooze", PathItem::new(HttpMethod::Post, snooze.build()))
+        .path("/api/v1/alerts/acknowledge", PathItem::new(HttpMethod::Post, acknowledge.build()))
+        .path("/api/v1/settings", settings)
         .path("/api/openapi.json", get(openapi.build()))
         .path("/health", get(health.build()))
         .path("/metrics", get(metrics.build()))
         .path("/ws", get(ws.build()));
     let info = InfoBuilder::new().title("dashboard").version(env!("CARGO_PKG_VERSION")).description(Some(
-        "Figures of AI coding sessions on this machine. All answers are for GET. With --token, send \
+        "Figures of AI coding sessions on this machine. With --token, send \
              `Authorization: Bearer T`. Other Hosts and Origins than the dashboard's own are refused (403).",
     ));
     OpenApiBuilder::new().info(info.build()).paths(paths).components(Some(components.build())).build()
@@ -146,6 +175,15 @@ fn json(schema: RefOr<Schema>, about: &str) -> ResponseBuilder {
     ResponseBuilder::new().description(about).content("application/json", content)
 }
 
+fn body(schema: RefOr<Schema>, about: &str) -> RequestBody {
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    RequestBodyBuilder::new()
+        .description(Some(about))
+        .content("application/json", content)
+        .required(Some(Required::True))
+        .build()
+}
+
 fn text(kind: &str, about: &str) -> ResponseBuilder {
     let content = ContentBuilder::new().schema(Some(string())).build();
     ResponseBuilder::new().description(about).content(kind, content)
@@ -194,7 +232,11 @@ mod tests {
         let routes: BTreeSet<String> = super::super::api_routes().1.into_iter().collect();
         assert_eq!(described, routes);
         for path in document["paths"].as_object().unwrap().values() {
-            assert!(path["get"]["summary"].is_string() && path["get"]["responses"].is_object());
+            let operations = path.as_object().unwrap();
+            assert!(!operations.is_empty());
+            for operation in operations.values() {
+                assert!(operation["summary"].is_string() && operation["responses"].is_object());
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use futures_util::{SinkExt, StreamExt};
 use server::http::Access;
 use server::manager::{Settings, Source};
 use server::prices::Prices;
+use server::settings::SettingsSource;
 use server::source::roots::{self, ConfiguredRoots, Environment};
 use server::zone::ChosenZone;
 use tokio::net::{TcpListener, TcpStream};
@@ -54,8 +55,8 @@ impl TestDashboard {
 
     pub async fn start(source: Source, token: Option<&str>) -> Self {
         let access = Access::new("127.0.0.1", token.map(|token| token.parse().unwrap())).unwrap();
-        let prices = Prices::embedded();
-        let settings = Settings { access, zone: ChosenZone::utc(), prices, source };
+        let (prices, user) = (Prices::embedded(), SettingsSource::default());
+        let settings = Settings { access, zone: ChosenZone::utc(), prices, source, user };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

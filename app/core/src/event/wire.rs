@@ -63,6 +63,9 @@ wire_types! {
     "ingest:update" => IngestUpdate,
     "health:check" => HealthCheck,
     "health:error" => HealthError,
+    "usage:warning" => UsageWarning,
+    "settings:update" => SettingsUpdate,
+    "alerts:silence" => AlertsSilence,
 }
 
 /// Reads `data` as that of the `type`.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{DashboardSimulator, Scenario};
+use crate::alert::AlertSubject;
 use crate::event::{HealthCheck, SequencedEvent};
 use crate::history::History;
 use crate::ids::{AgentId, SessionId};
 use crate::ledger::FileId;
 use crate::price::PriceTable;
 use crate::record::{FileCounts, Record, Tool};
+use crate::settings::Settings;
 use crate::state::{DashboardState, Mode};
 use crate::time::{SECOND_MS, Timestamp, ZoneOffsets};
 use crate::tracker::{TrackerConfig, Trackers};
@@ -41,7 +43,7 @@ impl Simulation {
         zone: ZoneOffsets,
         prices: Arc<PriceTable>,
     ) -> Self {
-        let config = TrackerConfig { mode, zone, plan: None };
+        let config = TrackerConfig { mode, zone, plan: None, settings: Settings::default() };
         let mut simulation = Self {
             simulator: DashboardSimulator::new(scenario, seed, start),
             trackers: Trackers::new(config, prices),
@@ -76,6 +78,16 @@ impl Simulation {
         self.trackers.health(check);
     }
 
+    /// See [`Trackers::snooze`].
+    pub fn snooze(&mut self, until: Option<Timestamp>) {
+        self.trackers.snooze(until);
+    }
+
+    /// See [`Trackers::acknowledge`].
+    pub fn acknowledge(&mut self, subject: &AlertSubject) -> bool {
+        self.trackers.acknowledge(subject, &self.state, self.now)
+    }
+
     /// Lets time pass up to `to`, and returns what happened. All of it is in [`Simulation::state`].
     pub fn advance_to(&mut self, to: Timestamp) -> Vec<SequencedEvent> {
         let mut events = Vec::new();
@@ -94,7 +106,7 @@ impl Simulation {
             for event in self.trackers.flush(due) {
                 events.push(self.state.take(event, due));
             }
-            for event in self.trackers.warnings(&self.state, due) {
+            for event in self.trackers.warnings(&self.state, due).events {
                 events.push(self.state.take(event, due));
             }
         }

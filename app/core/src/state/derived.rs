@@ -13,8 +13,9 @@ use crate::ids::{AccountId, SessionId};
 use crate::level::Level;
 use crate::order;
 use crate::record::{LimitKey, Tool};
+use crate::settings::SpikeSettings;
 use crate::time::{Day, HOUR_MS, MINUTE_MS, Minute, Timestamp, month_start};
-use crate::units::{Cost, Money, TokenUsage, Tokens};
+use crate::units::{Cost, Money, Tokens};
 
 /// A rate is the mean over this many minutes.
 pub const RATE_MINUTES: i64 = 10;
@@ -22,6 +23,10 @@ pub const RATE_MINUTES: i64 = 10;
 pub const AGENT_ACTIVE_MS: i64 = 2 * MINUTE_MS;
 /// An official figure older than this is marked as old.
 pub const OFFICIAL_FRESH_MS: i64 = 5 * MINUTE_MS;
+/// A spike is looked for in the mean over this many whole minutes.
+pub const SPIKE_MINUTES: i64 = 5;
+/// What is usual for a session is known from this many active minutes on.
+const USUAL_MINUTES: usize = 15;
 /// The growth of a context is the mean over at most this many points.
 const GROWTH_POINTS: usize = 20;
 
@@ -30,6 +35,15 @@ pub fn rate_per_min(minutes: &[MinuteTokens], last: Minute) -> Tokens {
     let first = Minute(last.0 - RATE_MINUTES + 1);
     let sum: Tokens = minutes.iter().filter(|m| first <= m.minute && m.minute <= last).map(MinuteTokens::total).sum();
     Tokens(sum.0 / RATE_MINUTES.unsigned_abs())
+}
+
+/// The use of a session that is far from usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spike {
+    /// Mean tokens per minute, all kinds, of the last [`SPIKE_MINUTES`] whole minutes.
+    pub tokens_per_min: Tokens,
+    /// Mean of its active minutes before; `None` if there are too few.
+    pub usual_per_min: Option<Tokens>,
 }
 
 /// How well the cache works, as a school grade by hit rate.
@@ -81,6 +95,23 @@ impl CacheGrade {
 }
 
 impl Session {
+    /// Whether its last five whole minutes are a spike: more than `factor` times the usual, or more than so many tokens
+    /// per minute. Idle minutes count in the five, and not in what is usual.
+    pub fn spike(&self, settings: &SpikeSettings, now: Timestamp) -> Option<Spike> {
+        let current = now.minute().0;
+        let recent = current - SPIKE_MINUTES..current;
+        let sum: Tokens = self.minutes.iter().filter(|m| recent.contains(&m.minute.0)).map(MinuteTokens::total).sum();
+        let tokens_per_min = Tokens(sum.0 / SPIKE_MINUTES.unsigned_abs());
+        let before = || self.minutes.iter().filter(|m| m.minute.0 < recent.start);
+        let count = before().count();
+        let usual: Tokens = before().map(MinuteTokens::total).sum();
+        let usual_per_min = (count >= USUAL_MINUTES).then(|| Tokens(usual.0 / count as u64));
+        let is_unusual = settings.factor.zip(usual_per_min);
+        let is_unusual = is_unusual.is_some_and(|(factor, usual)| tokens_per_min.0 as f64 > usual.0 as f64 * factor);
+        let is_high = settings.tokens_per_min.is_some_and(|limit| tokens_per_min > limit);
+        (is_unusual || is_high).then_some(Spike { tokens_per_min, usual_per_min })
+    }
+
     /// Whether it is not over.
     pub fn is_active(&self) -> bool {
         self.phase != SessionPhase::Ended
@@ -148,6 +179,11 @@ impl ContextWindow {
         let free = self.now.used.map(|used| self.now.compact_at - used);
         let used_beyond = self.now.used.unwrap_or_default() - self.now.compact_at;
         (free, self.now.limit - self.now.compact_at - used_beyond)
+    }
+
+    /// When it was compacted last, if it was.
+    pub fn compacted_at(&self) -> Option<Timestamp> {
+        self.points.iter().rev().find(|point| point.compaction).map(|point| point.at)
     }
 
     /// Where auto-compaction begins, in percent of the window.
@@ -247,11 +283,12 @@ impl HealthStatus {
 }
 
 fn sum_days(day: Day, days: &[DayUsage]) -> DayUsage {
-    let mut sum = DayUsage { day, usage: TokenUsage::default(), cost: Cost::default(), responses: 0 };
+    let mut sum = DayUsage::none(day);
     for day in days {
         sum.usage += day.usage;
         sum.cost += day.cost;
         sum.responses += day.responses;
+        day.tools.iter().for_each(|(&tool, &cost)| *sum.tools.entry(tool).or_default() += cost);
     }
     sum
 }
@@ -355,8 +392,7 @@ impl DashboardState {
     /// Usage of today so far; all zero when nothing was used.
     pub fn today_usage(&self) -> Option<DayUsage> {
         let today = self.today?;
-        let empty = DayUsage { day: today, usage: TokenUsage::default(), cost: Cost::default(), responses: 0 };
-        Some(self.days.iter().find(|day| day.day == today).cloned().unwrap_or(empty))
+        Some(self.days.iter().find(|day| day.day == today).cloned().unwrap_or_else(|| DayUsage::none(today)))
     }
 
     /// Usage of the month so far.
@@ -373,8 +409,7 @@ impl DashboardState {
             .rev()
             .map(|ago| {
                 let day = today - chrono::Days::new(ago);
-                let empty = DayUsage { day, usage: TokenUsage::default(), cost: Cost::default(), responses: 0 };
-                self.days.iter().find(|known| known.day == day).cloned().unwrap_or(empty)
+                self.days.iter().find(|known| known.day == day).cloned().unwrap_or_else(|| DayUsage::none(day))
             })
             .collect()
     }
@@ -463,7 +498,7 @@ mod tests {
             used_by: Vec::new(),
             models: Vec::new(),
         };
-        LimitState { now, points: Vec::new() }
+        LimitState { now, points: Vec::new(), reopened_at: None }
     }
 
     #[test]

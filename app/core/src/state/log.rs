@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::DashboardState;
-use crate::alert::{Alert, Condition};
+use crate::alert::{Alert, Condition, words};
 use crate::event::{Event, HealthStatus, QuotaUpdate, Seq, SequencedEvent, SessionPhase};
 use crate::format;
 use crate::ids::SessionId;
@@ -145,9 +145,10 @@ impl LogEntry {
                 let (limit, before) = (update.key.clone(), before.and_then(|before| before.percent));
                 Self::Limit { limit, before, percent: update.percent, used: update.used }
             }
-            Event::QuotaWarning(alert) | Event::ContextWarning(alert) | Event::HealthError(alert) => {
-                Self::Warning { alert: alert.clone() }
-            }
+            Event::QuotaWarning(alert)
+            | Event::ContextWarning(alert)
+            | Event::UsageWarning(alert)
+            | Event::HealthError(alert) => Self::Warning { alert: alert.clone() },
             Event::ContextUpdate(update) => {
                 let known = state.sessions.get(&update.id).and_then(|session| session.context.as_ref());
                 let (before, percent) = (known.and_then(|context| context.now.percent), update.percent);
@@ -158,7 +159,9 @@ impl LogEntry {
                 let (healthy, parts) = (healthy as u64, check.components.len() as u64);
                 Self::Health { healthy, parts, clients: check.clients }
             }
-            Event::CostUpdate(_) | Event::IngestUpdate(_) => return None,
+            Event::CostUpdate(_) | Event::IngestUpdate(_) | Event::SettingsUpdate(_) | Event::AlertsSilence(_) => {
+                return None;
+            }
         })
     }
 }
@@ -194,8 +197,12 @@ impl LogLine {
             LogEntry::Unknown { .. } => "unknown",
             LogEntry::Limit { .. } => "quota:update",
             LogEntry::Warning { alert } => match alert.condition {
-                Condition::LimitNear { .. } | Condition::LimitReached { .. } => "quota:warning",
-                Condition::ContextFilling { .. } => "context:warning",
+                Condition::LimitNear { .. }
+                | Condition::LimitReached { .. }
+                | Condition::ResetAhead { .. }
+                | Condition::LimitReset { .. } => "quota:warning",
+                Condition::ContextFilling { .. } | Condition::LimitAndContext { .. } => "context:warning",
+                Condition::Spike { .. } | Condition::BudgetUsed { .. } => "usage:warning",
                 Condition::PartFailing { .. } => "health:error",
                 Condition::NeedsYou { .. } => "session:update",
             },
@@ -226,8 +233,15 @@ impl LogLine {
             LogEntry::Unknown { kind } => kind.clone(),
             LogEntry::Limit { limit, .. } => format::limit(limit),
             LogEntry::Warning { alert } => match &alert.condition {
-                Condition::LimitNear { limit, .. } | Condition::LimitReached { limit, .. } => format::limit(limit),
-                Condition::ContextFilling { project, .. } | Condition::NeedsYou { project, .. } => project.clone(),
+                Condition::LimitNear { limit, .. }
+                | Condition::LimitReached { limit, .. }
+                | Condition::ResetAhead { limit, .. }
+                | Condition::LimitReset { limit, .. } => format::limit(limit),
+                Condition::ContextFilling { project, .. }
+                | Condition::LimitAndContext { project, .. }
+                | Condition::Spike { project, .. }
+                | Condition::NeedsYou { project, .. } => project.clone(),
+                Condition::BudgetUsed { billing, period, .. } => words::budget(*billing, *period).to_owned(),
                 Condition::PartFailing { component } => component.clone(),
             },
             LogEntry::Health { healthy, parts, .. } => format!("{healthy} of {parts} healthy"),
@@ -252,7 +266,13 @@ impl LogLine {
             LogEntry::Warning { alert } => {
                 let left = alert.condition.time_left_ms(self.at);
                 let left = left.map_or_else(String::new, |ms| format!(" · reset in {}", format::span(ms)));
-                format!("{}{left}", alert.level.as_str())
+                let what = match alert.condition {
+                    Condition::LimitReset { .. } => "reset",
+                    Condition::ResetAhead { .. } => "reset ahead",
+                    Condition::Spike { .. } => "spike",
+                    _ => alert.level.as_str(),
+                };
+                format!("{what}{left}")
             }
             LogEntry::Context { compacted: true, .. } => "compacted".to_owned(),
             LogEntry::Context { before, percent, .. } => {

@@ -11,17 +11,19 @@ use std::sync::Arc;
 use crate::event::{ContextPoint, ContextUpdate, Event};
 use crate::ids::{ModelId, SessionId};
 use crate::ledger::FileId;
-use crate::level::{Level, LevelGauge, Thresholds};
+use crate::level::{Level, LevelGauge};
 use crate::order;
 use crate::record::{Compaction, CompactionTrigger, ContextFill, Tool, UsageRecord};
+use crate::settings::ContextLevels;
 use crate::state::push_context_point;
 use crate::time::Timestamp;
 use crate::transcript::ContextRule;
 use crate::units::Tokens;
 
 /// See the [module's description](self).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ContextTracker {
+    levels: ContextLevels,
     sessions: BTreeMap<SessionId, SessionContext>,
     /// Compactions up to this time make no events: they were read as history.
     reported_until: Option<Timestamp>,
@@ -68,6 +70,15 @@ struct FileContext {
 }
 
 impl ContextTracker {
+    pub(super) fn new(levels: ContextLevels) -> Self {
+        Self { levels, sessions: BTreeMap::new(), reported_until: None }
+    }
+
+    /// Levels begin elsewhere from now on.
+    pub(super) fn set_levels(&mut self, levels: ContextLevels) {
+        self.levels = levels;
+    }
+
     fn file(&mut self, session: &SessionId, (tool, file): (Tool, FileId), path: &str) -> (&mut SessionContext, FileId) {
         if !self.sessions.contains_key(session) {
             let compaction_reported = self.reported_until;
@@ -157,7 +168,7 @@ impl ContextTracker {
         events: &mut Vec<Event>,
     ) {
         let Some(context) = self.sessions.get_mut(id) else { return };
-        let figures = context.figures(now);
+        let figures = context.figures(self.levels, now);
         let compaction = context.take_compaction(announce, now);
         if compaction.is_some() {
             context.gauge.reset(figures.level);
@@ -208,7 +219,7 @@ struct Figures {
 }
 
 impl SessionContext {
-    fn figures(&self, now: Timestamp) -> Figures {
+    fn figures(&self, levels: ContextLevels, now: Timestamp) -> Figures {
         let newest =
             self.files.values().max_by(|a, b| (a.known_as_of(now), &a.path).cmp(&(b.known_as_of(now), &b.path)));
         let model = newest.and_then(|file| file.model.clone());
@@ -221,7 +232,7 @@ impl SessionContext {
         let compact_at = rule.compacts_at(limit);
         let used = newest.and_then(|file| file.used);
         let percent = used.and_then(|used| used.percent_of(compact_at));
-        let level = percent.map_or(Level::Healthy, |percent| Thresholds::CONTEXT.level(percent));
+        let level = percent.map_or(Level::Healthy, |percent| levels.0.level(percent));
         let as_of = newest.and_then(|file| file.known_as_of(now)).unwrap_or_default();
         Figures { used, limit, compact_at, level, model, as_of }
     }

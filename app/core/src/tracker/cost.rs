@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::PricedChange;
 use crate::event::{CostUpdate, DayUsage, Event};
 use crate::time::{Day, Timestamp, ZoneOffsets, month_start};
-use crate::units::{Cost, TokenUsage};
 
 /// Sums responses by day. Responses without a time belong to no day.
 #[derive(Debug)]
@@ -24,15 +23,17 @@ impl CostTracker {
     pub(super) fn change(&mut self, change: PricedChange<'_>) {
         let Some(at) = change.record.at else { return };
         let day = self.zone.day(at);
-        let empty = DayUsage { day, usage: TokenUsage::default(), cost: Cost::default(), responses: 0 };
-        let sum = self.days.entry(day).or_insert(empty);
+        let sum = self.days.entry(day).or_insert_with(|| DayUsage::none(day));
+        let of_tool = sum.tools.entry(change.record.tool).or_default();
         if change.added {
             sum.usage += change.record.usage;
             sum.cost += change.cost;
+            *of_tool += change.cost;
             sum.responses += 1;
         } else {
             sum.usage -= change.record.usage;
             sum.cost -= change.cost;
+            *of_tool -= change.cost;
             sum.responses = sum.responses.saturating_sub(1);
         }
         self.changed.insert(day);

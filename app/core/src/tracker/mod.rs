@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::accounts::Accounts;
-use crate::alert::{self, AlertSettings, AlertSubject, Arming};
+use crate::alert::{self, Alert, AlertMemory, AlertSubject, Condition, News};
 use crate::event::{Event, HealthCheck, HealthError, IngestUpdate, SessionError};
 use crate::history::{History, Sessions};
 use crate::ids::{MessageId, ModelId, SessionId};
@@ -38,6 +38,7 @@ use crate::record::{
     Compaction, ContextFill, FileCounts, Lineage, Presence, ReadProgress, Record, Rejection, Tool, UsageRecord,
 };
 use crate::session::SessionFacts;
+use crate::settings::Settings;
 use crate::state::{DashboardState, Mode};
 use crate::time::{HOUR_MS, Timestamp, ZoneOffsets};
 use crate::units::Cost;
@@ -64,6 +65,8 @@ pub struct TrackerConfig {
     pub zone: ZoneOffsets,
     /// The user's plan, if told.
     pub plan: Option<Plan>,
+    /// What the user decides about levels, warnings and budgets.
+    pub settings: Settings,
 }
 
 /// See the [module's description](self).
@@ -92,8 +95,19 @@ pub struct Trackers {
     waiting: Vec<Event>,
     /// When numbering began; before, records are history.
     begun: Option<Timestamp>,
-    /// What the user was told of.
-    arming: Arming,
+    /// What the user was told of, and wants to hear no more of.
+    memory: AlertMemory,
+    /// Whether history was being read at the last look for alerts: sums of days grew by what is old.
+    was_reading: bool,
+}
+
+/// What a look for alerts found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Warnings {
+    /// The events that tell of it.
+    pub events: Vec<Event>,
+    /// What is to be delivered now, worst first.
+    pub due: Vec<Alert>,
 }
 
 /// A response that came into, or went out of, the count, with its price.
@@ -127,8 +141,8 @@ impl Trackers {
     pub fn new(config: TrackerConfig, prices: Arc<PriceTable>) -> Self {
         Self {
             sessions: session::SessionMonitor::default(),
-            quota: limits::QuotaTracker::new(config.plan, config.mode),
-            context: context::ContextTracker::default(),
+            quota: limits::QuotaTracker::new(config.plan, config.mode, config.settings.quota_levels),
+            context: context::ContextTracker::new(config.settings.context_levels),
             cost: cost::CostTracker::new(config.zone.clone()),
             future: Future::default(),
             config,
@@ -141,7 +155,8 @@ impl Trackers {
             progress: None,
             ingest_changed: true,
             waiting: Vec::new(),
-            arming: Arming::default(),
+            memory: AlertMemory::default(),
+            was_reading: false,
             begun: None,
         }
     }
@@ -360,24 +375,59 @@ impl Trackers {
 
     /// A part failed once more: it is told of again, if its health says so too.
     pub fn failure(&mut self, failure: &HealthError) {
-        self.arming.rearm(&AlertSubject::Part(failure.component.clone()));
+        self.memory.arming.rearm(&AlertSubject::Part(failure.component.clone()));
     }
 
     /// What in `state`, into which all events have been folded, is news for the user. Nothing is before
     /// [`begin`](Self::begin).
-    pub fn warnings(&mut self, state: &DashboardState, now: Timestamp) -> Vec<Event> {
-        let alerts = alert::alerts(state, &AlertSettings::default(), now);
-        self.arming.news(&alerts).into_iter().filter_map(alert::warning).collect()
+    pub fn warnings(&mut self, state: &DashboardState, now: Timestamp) -> Warnings {
+        let alerts = alert::alerts(state, now);
+        let News { mut fresh, mut due } = self.memory.arming.news(&alerts, alert::is_held(state, now));
+        // While history is read, sums of days grow by what is old. The first look after it belongs to it.
+        let is_reading = state.ingest.progress.is_some();
+        if std::mem::replace(&mut self.was_reading, is_reading) || is_reading {
+            let is_new = |alert: &Alert| !matches!(alert.condition, Condition::BudgetUsed { .. });
+            fresh.retain(is_new);
+            due.retain(is_new);
+        }
+        due.retain(|alert| !self.memory.silences.hide(alert));
+        let mut events: Vec<Event> = fresh.into_iter().filter_map(alert::warning).collect();
+        self.memory.silences.settle(&alerts, now);
+        if self.memory.silences != state.silences {
+            events.push(Event::AlertsSilence(self.memory.silences.clone()));
+        }
+        Warnings { events, due }
     }
 
-    /// What the user was told of, to be kept for the next run.
-    pub fn arming(&self) -> &Arming {
-        &self.arming
+    /// What the user was told of and wants to hear no more of, to be kept for the next run.
+    pub fn memory(&self) -> &AlertMemory {
+        &self.memory
     }
 
-    /// Takes over what the user was told of in an earlier run. To be called before [`begin`](Self::begin).
-    pub fn set_arming(&mut self, arming: Arming) {
-        self.arming = arming;
+    /// Takes over what was kept of an earlier run. To be called before [`begin`](Self::begin).
+    pub fn set_memory(&mut self, memory: AlertMemory) {
+        self.memory = memory;
+    }
+
+    /// Delivers nothing until this instant; `None` delivers again. [`warnings`](Self::warnings) tells of it.
+    pub fn snooze(&mut self, until: Option<Timestamp>) {
+        self.memory.silences.snooze(until);
+    }
+
+    /// The user knows of the alert about this; whether there is one.
+    pub fn acknowledge(&mut self, subject: &AlertSubject, state: &DashboardState, now: Timestamp) -> bool {
+        let alerts = alert::alerts(state, now);
+        let alert = alerts.iter().find(|alert| alert.condition.subject() == *subject);
+        alert.inspect(|alert| self.memory.silences.acknowledge(alert)).is_some()
+    }
+
+    /// What the user decides about levels, warnings and budgets, from now on. The next [`flush`](Self::flush) tells of
+    /// it.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.quota.set_levels(settings.quota_levels);
+        self.context.set_levels(settings.context_levels);
+        self.waiting.push(Event::SettingsUpdate(Box::new(settings.clone())));
+        self.config.settings = settings;
     }
 
     /// Ends the reading of what decides the present: all of it is in the returned state, no event tells of it, and
@@ -386,6 +436,8 @@ impl Trackers {
     pub fn begin(&mut self, now: Timestamp) -> DashboardState {
         let plan = self.config.plan.map(|plan| plan.as_str().to_owned());
         let mut state = DashboardState::new(self.config.mode, self.config.zone.clone(), plan, now);
+        state.settings = self.config.settings.clone();
+        state.silences = self.memory.silences.clone();
         self.quota.learn_custom_limit(&self.ledger);
         self.sessions.refresh();
         self.sessions.begin(&self.config.zone, now);
@@ -393,8 +445,17 @@ impl Trackers {
         for event in self.flush(now) {
             state.apply_silently(&event, now);
         }
-        // What is already so is not news.
-        self.warnings(&state, now);
+        // What is already so is not news; what ended since it was told is.
+        let warnings = self.warnings(&state, now);
+        warnings.events.iter().filter(|event| matches!(event, Event::AlertsSilence(_))).for_each(|event| {
+            state.apply_silently(event, now);
+        });
+        for (key, reset) in self.memory.arming.nearly_used_up() {
+            let is_over = reset <= now && now.ms_since(reset) < alert::RESET_SHOWN_MS;
+            if let Some(limit) = state.limits.get_mut(key).filter(|limit| is_over && !limit.is_nearly_used_up()) {
+                limit.reopened_at = Some(reset);
+            }
+        }
         self.begun = Some(now);
         state
     }

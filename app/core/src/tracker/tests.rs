@@ -11,6 +11,7 @@ use crate::record::{
     Compaction, CompactionTrigger, ContextFill, LimitKey, Place, PresenceStatus, RateLimitReport, ResponseId, Tool,
     WindowMinutes,
 };
+use crate::settings::SettingKey;
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::units::{TokenUsage, Tokens};
 #[cfg(target_arch = "wasm32")]
@@ -23,7 +24,7 @@ fn start() -> Timestamp {
 }
 
 fn trackers(plan: Option<Plan>) -> Trackers {
-    let config = TrackerConfig { mode: Mode::Live, zone: ZoneOffsets::utc(), plan };
+    let config = TrackerConfig { mode: Mode::Live, zone: ZoneOffsets::utc(), plan, settings: Settings::default() };
     Trackers::new(config, Arc::new(PriceTable::embedded()))
 }
 
@@ -66,7 +67,11 @@ impl Desk {
     }
 
     fn feed(&mut self, record: UsageRecord, now: Timestamp) -> Vec<&'static str> {
-        self.trackers.record(self.file, &Record::Usage(record), now);
+        self.say(Record::Usage(record), now)
+    }
+
+    fn say(&mut self, record: Record, now: Timestamp) -> Vec<&'static str> {
+        self.trackers.record(self.file, &record, now);
         self.flush(now)
     }
 
@@ -75,7 +80,7 @@ impl Desk {
         for event in self.trackers.flush(now) {
             self.events.push(self.state.take(event, now));
         }
-        for event in self.trackers.warnings(&self.state, now) {
+        for event in self.trackers.warnings(&self.state, now).events {
             self.events.push(self.state.take(event, now));
         }
         self.events[before..].iter().map(|event| event.event.kind()).collect()
@@ -161,7 +166,7 @@ fn the_process_file_says_what_a_session_does() {
     desk.flush(start());
     assert_eq!(desk.session("s").phase, SessionPhase::NeedsYou);
     assert_eq!(desk.session("s").project, "payments-api");
-    let alerts = alert::alerts(&desk.state, &AlertSettings::default(), start());
+    let alerts = alert::alerts(&desk.state, start());
     assert_eq!(alert::words::title(&alerts[0]), "A session needs you");
     desk.trackers.presence(&[presence(PresenceStatus::Busy)]);
     desk.flush(start().plus_ms(2 * HOUR_MS));
@@ -324,10 +329,10 @@ fn what_was_told_before_a_restart_is_not_told_again() {
     };
     let mut desk = Desk::begin(trackers(None), start());
     assert!(feed(&mut desk, "m1", 160_000), "critical");
-    let kept = serde_json::to_string(desk.trackers.arming()).unwrap();
+    let kept = serde_json::to_string(desk.trackers.memory()).unwrap();
 
     let mut trackers = trackers(None);
-    trackers.set_arming(serde_json::from_str(&kept).unwrap());
+    trackers.set_memory(serde_json::from_str(&kept).unwrap());
     let mut desk = Desk::begin(trackers, start());
     assert!(!feed(&mut desk, "m1", 160_000), "read again");
     assert!(!feed(&mut desk, "m2", 165_000));
@@ -425,10 +430,7 @@ fn an_estimate_that_history_may_still_change_neither_alerts_nor_holds_its_level(
     let mut desk = Desk::begin(trackers, start());
     let is_critical = |desk: &Desk| desk.state.five_hour().unwrap().now.status == Level::Critical;
     assert!(!desk.state.five_hour().unwrap().now.complete);
-    assert!(
-        is_critical(&desk) && alert::alerts(&desk.state, &AlertSettings::default(), start()).is_empty(),
-        "shown, but no reason to alert"
-    );
+    assert!(is_critical(&desk) && alert::alerts(&desk.state, start()).is_empty(), "shown, but no reason to alert");
     // Everything is read: the use was of a window that has ended since.
     desk.trackers.retract_file(desk.file, start());
     desk.trackers.history_read(|_, _| None);
@@ -844,4 +846,98 @@ mod retraction {
         assert_eq!(world.desk.state.focus(None).unwrap().id.as_str(), "s0");
         assert_eq!(world.desk.state.five_hour().unwrap().now.used, Tokens(12));
     }
+}
+
+/// Tells of an official share of the five-hour limit.
+fn reading(at: Timestamp, percent: f64, resets_at: Timestamp) -> Record {
+    Record::RateLimit(RateLimitReport {
+        limit: LimitKey::five_hour(Tool::ClaudeCode),
+        at,
+        used_percent: Some(percent),
+        resets_at: Some(resets_at),
+        rejected: false,
+        session: None,
+    })
+}
+
+#[test]
+fn a_reset_that_came_while_the_dashboard_was_down_is_told_once() {
+    let reset = start().plus_ms(HOUR_MS);
+    let near = reading(start(), 96.0, reset);
+    let mut desk = Desk::begin(trackers(None), start());
+    assert!(desk.say(near.clone(), start()).contains(&"quota:warning"));
+    let mut kept = desk.trackers.memory().clone();
+
+    for (minutes, expected) in [(10, 1), (11, 0), (45, 0)] {
+        let mut trackers = trackers(None);
+        trackers.set_memory(kept);
+        let file = trackers.file(Tool::ClaudeCode, "a");
+        let now = reset.plus_ms(minutes * MINUTE_MS);
+        trackers.record(file, &near, now);
+        let mut desk = Desk::begin(trackers, now);
+        let told = desk.flush(now).iter().filter(|kind| **kind == "quota:warning").count();
+        assert_eq!(told, expected, "{minutes} min after the reset");
+        kept = desk.trackers.memory().clone();
+    }
+}
+
+#[test]
+fn levels_follow_the_settings_at_once() {
+    let mut desk = Desk::begin(trackers(None), start());
+    desk.say(reading(start(), 70.0, start().plus_ms(HOUR_MS)), start());
+    let level = |desk: &Desk| desk.state.five_hour().unwrap().now.status;
+    assert_eq!(level(&desk), Level::Healthy);
+    let mut settings = Settings::default();
+    settings.set(SettingKey::QuotaLevels, "50,60,65").unwrap();
+    desk.trackers.set_settings(settings.clone());
+    let kinds = desk.flush(start());
+    assert!(kinds.contains(&"settings:update") && kinds.contains(&"quota:warning"), "{kinds:?}");
+    assert_eq!((level(&desk), &desk.state.settings), (Level::Critical, &settings));
+}
+
+#[test]
+fn what_is_snoozed_is_told_in_the_log_and_due_when_the_snooze_is_over() {
+    let mut desk = Desk::begin(trackers(None), start());
+    desk.trackers.snooze(Some(start().plus_ms(10 * MINUTE_MS)));
+    assert_eq!(desk.flush(start()), ["alerts:silence"]);
+    let file = desk.trackers.file(Tool::ClaudeCode, "a");
+    desk.trackers.record(file, &reading(start(), 96.0, start().plus_ms(HOUR_MS)), start());
+    for event in desk.trackers.flush(start()) {
+        desk.state.take(event, start());
+    }
+    let at = |minutes: i64| start().plus_ms(minutes * MINUTE_MS);
+    let warnings = desk.trackers.warnings(&desk.state, at(0));
+    assert_eq!((warnings.events.len(), warnings.due.len()), (2, 0), "near, and reset within the hour");
+    let subjects = |due: Vec<Alert>| due.iter().map(|alert| alert.condition.as_str()).collect::<Vec<_>>();
+    assert_eq!(subjects(desk.trackers.warnings(&desk.state, at(10)).due), ["limit_near", "reset_ahead"]);
+    assert_eq!(subjects(desk.trackers.warnings(&desk.state, at(11)).due), [""; 0]);
+}
+
+#[test]
+fn an_acknowledged_alert_is_in_the_state_and_no_longer_open() {
+    let mut desk = Desk::begin(trackers(None), start());
+    desk.say(reading(start(), 81.0, start().plus_ms(3 * HOUR_MS)), start());
+    let subject = AlertSubject::Limit(LimitKey::five_hour(Tool::ClaudeCode));
+    assert!(desk.trackers.acknowledge(&subject, &desk.state, start()));
+    assert!(!desk.trackers.acknowledge(&AlertSubject::NeedsYou("s".into()), &desk.state, start()));
+    assert_eq!(desk.flush(start()), ["alerts:silence"]);
+    assert!(alert::open(&desk.state, start()).is_empty() && !alert::alerts(&desk.state, start()).is_empty());
+    desk.say(reading(start(), 91.0, start().plus_ms(3 * HOUR_MS)), start());
+    assert_eq!(alert::open(&desk.state, start()).len(), 1);
+}
+
+#[test]
+fn budgets_that_old_history_fills_are_no_news() {
+    let mut config = TrackerConfig { zone: ZoneOffsets::utc(), ..TrackerConfig::default() };
+    config.settings.set(SettingKey::Budget, "day=0.01").unwrap();
+    let trackers = || Trackers::new(config.clone(), Arc::new(PriceTable::embedded()));
+    let mut desk = Desk::begin(trackers(), start());
+    desk.trackers.progress(Some(ReadProgress::default()));
+    assert!(!desk.feed(usage("s", "m1", start(), [0, 100_000, 0, 0]), start()).contains(&"usage:warning"));
+    desk.trackers.progress(None);
+    assert!(!desk.flush(start()).contains(&"usage:warning"));
+    assert!(!desk.flush(start()).contains(&"usage:warning"));
+
+    let mut desk = Desk::begin(trackers(), start());
+    assert!(desk.feed(usage("s", "m1", start(), [0, 100_000, 0, 0]), start()).contains(&"usage:warning"));
 }

@@ -22,8 +22,9 @@ use super::{Plan, PricedChange};
 use crate::event::{Event, Provenance, QuotaUpdate};
 use crate::ids::SessionId;
 use crate::ledger::{FileId, Ledger, Scope};
-use crate::level::{Level, Thresholds};
+use crate::level::Level;
 use crate::record::{LimitKey, LimitScope, RateLimitReport, Tool, WindowMinutes};
+use crate::settings::QuotaLevels;
 use crate::state::Mode;
 use crate::time::{DAY_MS, MINUTE_MS, Timestamp};
 use crate::units::Tokens;
@@ -52,6 +53,7 @@ pub(super) struct QuotaTracker {
 struct QuotaConfig {
     plan: Option<Plan>,
     provenance_of_readings: Provenance,
+    levels: QuotaLevels,
     /// P90 of past blocks, for the custom plan.
     custom_limit: Option<Tokens>,
 }
@@ -69,15 +71,21 @@ impl QuotaConfig {
 }
 
 impl QuotaTracker {
-    pub(super) fn new(plan: Option<Plan>, mode: Mode) -> Self {
+    pub(super) fn new(plan: Option<Plan>, mode: Mode, levels: QuotaLevels) -> Self {
         let provenance_of_readings = if mode.is_simulated() { Provenance::Simulated } else { Provenance::Official };
         let limits = [LimitKey::five_hour(PLAN_TOOL), LimitKey::weekly(PLAN_TOOL)];
         Self {
-            config: QuotaConfig { plan, provenance_of_readings, custom_limit: None },
+            config: QuotaConfig { plan, provenance_of_readings, levels, custom_limit: None },
             usage: BTreeMap::from([(PLAN_TOOL, ToolUsage::default())]),
             limits: limits.into_iter().map(|key| (key.clone(), LimitTracker::new(key))).collect(),
             moved: false,
         }
+    }
+
+    /// Levels begin elsewhere from now on.
+    pub(super) fn set_levels(&mut self, levels: QuotaLevels) {
+        self.config.levels = levels;
+        self.limits.values_mut().for_each(|limit| limit.changed = true);
     }
 
     /// The plan's limit on a tool's input + output tokens in five hours.
@@ -333,7 +341,7 @@ impl LimitTracker {
             update.reset_time = block.map(|block| block.end);
             due[1] = update.reset_time;
             // A response at exactly the beginning of a block may belong to the one before.
-            let Some(block) = block else { return self.estimated(update, Tokens::ZERO, due) };
+            let Some(block) = block else { return self.estimated(update, config, Tokens::ZERO, due) };
             let boundary = block.span.is_some_and(|(first, _)| first == block.start);
             Some(if boundary { Slot::of(block.start) } else { Slot::after(block.start) })
         } else {
@@ -348,23 +356,29 @@ impl LimitTracker {
         (update.used_by, update.models) = attribution::attribution(self.used.users(), directory);
         if said.is_some() {
             update.used = used;
-            self.finish(update, due)
+            self.finish(update, config, due)
         } else {
-            self.estimated(update, used, due)
+            self.estimated(update, config, used, due)
         }
     }
 
-    fn estimated(&mut self, mut update: QuotaUpdate, used: Tokens, due: [Option<Timestamp>; 2]) -> QuotaUpdate {
+    fn estimated(
+        &mut self,
+        mut update: QuotaUpdate,
+        config: &QuotaConfig,
+        used: Tokens,
+        due: [Option<Timestamp>; 2],
+    ) -> QuotaUpdate {
         update.used = used;
         update.percent = update.limit.and_then(|limit| used.percent_of(limit));
-        self.finish(update, due)
+        self.finish(update, config, due)
     }
 
-    fn finish(&mut self, mut update: QuotaUpdate, due: [Option<Timestamp>; 2]) -> QuotaUpdate {
+    fn finish(&mut self, mut update: QuotaUpdate, config: &QuotaConfig, due: [Option<Timestamp>; 2]) -> QuotaUpdate {
         self.due = due.into_iter().flatten().min();
         update.status = match update.percent {
             _ if update.blocked => Level::Critical,
-            Some(percent) => Thresholds::QUOTA.level(percent),
+            Some(percent) => config.levels.0.level(percent),
             None => Level::Healthy,
         };
         update

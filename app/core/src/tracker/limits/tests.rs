@@ -49,7 +49,7 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        Self { quota: QuotaTracker::new(Some(Plan::Pro), Mode::Live), told: BTreeMap::new() }
+        Self { quota: QuotaTracker::new(Some(Plan::Pro), Mode::Live, QuotaLevels::default()), told: BTreeMap::new() }
     }
 
     fn respond(&mut self, record: &UsageRecord) {
