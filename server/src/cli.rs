@@ -63,7 +63,7 @@ Examples:
 pub enum Commands {
     /// Serve the dashboard
     #[command(after_help = START_EXAMPLES)]
-    Start(StartArgs),
+    Start(Box<StartArgs>),
     /// Print figures over all transcripts
     Report(ReportArgs),
     /// Show what costs are computed from
@@ -289,7 +289,7 @@ mod tests {
         let arguments: Vec<OsString> = ["dashboard", "start"].iter().chain(arguments).map(OsString::from).collect();
         let matches = command.try_get_matches_from(arguments)?;
         match Cli::of(&matches)?.command {
-            Commands::Start(start) => Ok(start),
+            Commands::Start(start) => Ok(*start),
             _ => bail!("not start"),
         }
     }

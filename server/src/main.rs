@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 
 fn run(command: Commands) -> anyhow::Result<ExitCode> {
     match command {
-        Commands::Start(args) => tokio::runtime::Runtime::new()?.block_on(start::run(args))?,
+        Commands::Start(args) => tokio::runtime::Runtime::new()?.block_on(start::run(*args))?,
         Commands::Prices(args) => return prices::run(&args),
         Commands::Report(args) => return report::run(&args),
         Commands::Doctor(args) => return doctor::run(&args),

@@ -345,7 +345,7 @@ fn text(value: &Value) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(on) => Some(if *on { "on" } else { "off" }.to_owned()),
         Value::Array(values) => {
-            let parts: Option<Vec<String>> = values.iter().map(|value| text(value)).collect();
+            let parts: Option<Vec<String>> = values.iter().map(text).collect();
             Some(parts?.join(","))
         }
         Value::Null | Value::Object(_) => None,
