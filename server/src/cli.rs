@@ -18,6 +18,7 @@ use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::prices::PricesArgs;
 use crate::commands::report::ReportArgs;
+use crate::commands::statusline::StatuslineArgs;
 use crate::http::TokenChoice;
 use crate::settings::SettingsArgs;
 use crate::source::roots::NamedHome;
@@ -70,6 +71,8 @@ pub enum Commands {
     Prices(PricesArgs),
     /// Check what the dashboard needs and say what to do about each
     Doctor(DoctorArgs),
+    /// Relay a tool's status line to the dashboard and print a line
+    Statusline(StatuslineArgs),
     /// Write the static demo site
     Demo(DemoArgs),
     /// Print a completion script for a shell

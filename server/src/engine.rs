@@ -12,6 +12,7 @@ use dashboard_core::alert::AlertMemory;
 use dashboard_core::event::{HealthCheck, HealthStatus, SequencedEvent};
 use dashboard_core::history::History;
 use dashboard_core::ids::Epoch;
+use dashboard_core::record::ReadingEntry;
 use dashboard_core::simulator::Simulation;
 use dashboard_core::state::DashboardState;
 use dashboard_core::time::{DAY_MS, Timestamp};
@@ -219,6 +220,8 @@ impl Engine {
                 trackers.archive_file(file);
             }
             SourceMessage::Presence(running) => trackers.presence(&running),
+            SourceMessage::Statement(statement) => trackers.observe(&statement, now),
+            SourceMessage::StatusLine { tool, line } => trackers.status_line(tool, &line, now),
             SourceMessage::Failure(failure) => trackers.failure(&failure),
             SourceMessage::Progress(progress) => trackers.progress(Some(progress)),
             SourceMessage::HistoryRead => {
@@ -263,9 +266,23 @@ impl Engine {
             return;
         };
         let quota = match (state.five_hour(), &state.plan) {
-            (Some(window), _) if window.now.percent.is_some() => format!("{} figures", window.now.provenance.as_str()),
+            (Some(window), _) if window.now.percent.is_some() => {
+                let source = window.now.source.map_or_else(String::new, |source| format!(", {}", source.about()));
+                format!("{} figures{source}", window.now.provenance.as_str())
+            }
             (_, Some(_)) => "no open window".to_owned(),
             (_, None) => "counting tokens; --plan adds a limit".to_owned(),
+        };
+        let quota = match state.ingest.reading_problems.last() {
+            Some(ReadingEntry { source, problem: Some(problem), .. }) => {
+                let count = state.ingest.refused_readings;
+                format!(
+                    "{quota}; {count} readings not believed, the last from the {}: {}",
+                    source.about(),
+                    problem.about()
+                )
+            }
+            _ => quota,
         };
         let windows = state.sessions.values().filter(|session| session.context.is_some()).count();
         self.health.report(Part::Engine, HealthStatus::Healthy, "running");

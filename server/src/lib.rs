@@ -18,6 +18,7 @@ pub mod panics;
 pub mod peer;
 pub mod platform;
 pub mod prices;
+pub mod relay;
 pub mod settings;
 pub mod source;
 pub mod store;

@@ -4,11 +4,15 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use server::cli::{Cli, Commands, config_file};
-use server::commands::{completions, demo, doctor, prices, report, start};
+use server::commands::{completions, demo, doctor, prices, report, start, statusline};
 use server::panics;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    // The tool waits for it, several times a second: nothing of what the other commands need is started.
+    if let Some(code) = statusline::at_once(std::env::args_os()) {
+        return code;
+    }
     log_to_stderr();
     panics::log();
     match Cli::read(std::env::args_os(), config_file().as_deref()).and_then(|cli| run(cli.command)) {
@@ -26,6 +30,7 @@ fn run(command: Commands) -> anyhow::Result<ExitCode> {
         Commands::Prices(args) => return prices::run(&args),
         Commands::Report(args) => return report::run(&args),
         Commands::Doctor(args) => return doctor::run(&args),
+        Commands::Statusline(args) => statusline::run(&args),
         Commands::Demo(args) => demo::run(&args)?,
         Commands::Completions { shell } => completions::run(shell)?,
     }

@@ -26,7 +26,7 @@ use crate::control::Control;
 use crate::engine::{Engine, Feed};
 use crate::health::{DashboardHealth, Part};
 use crate::history::Archive;
-use crate::http::{self, Access, App};
+use crate::http::{self, Access, App, Ingest};
 use crate::hub::Hub;
 use crate::notify::{self, Inbox};
 use crate::prices::Prices;
@@ -169,6 +169,7 @@ impl DashboardManager {
             Source::Simulation { .. } => Arc::new([]),
         };
         let mut store = None;
+        let mut ingest = None;
         let (feed, clock, mode) = match origin {
             Source::Live { roots, plan, history } => {
                 let data_dir = history.as_ref().map(|history| history.dir.clone());
@@ -179,10 +180,11 @@ impl DashboardManager {
                 if let Some(dir) = &data_dir {
                     trackers.set_memory(notify::recall(dir));
                 }
-                let deliver = notify::run(inbox.clone(), data_dir, health.clone());
+                let deliver = notify::run(inbox.clone(), data_dir.clone(), health.clone());
                 supervisor.spawn(Part::Alerts, deliver.map(Ok));
                 let sender = store.as_ref().map(|store| Box::new(store.sender()) as Box<dyn HistoryStore>);
-                let source = crate::source::run(roots, records, sender, health.clone());
+                ingest = Some(Ingest::new(records.clone()));
+                let source = crate::source::run(roots, records, sender, data_dir, health.clone());
                 supervisor.spawn(Part::Transcripts, source);
                 let kept = trackers.memory().clone();
                 (Feed::Live { trackers, state: None, inbox, kept }, Clock::Wall, Mode::Live)
@@ -218,6 +220,7 @@ impl DashboardManager {
             zone: report_zone,
             prices: report_prices,
             roots: report_roots,
+            ingest,
             database: store.as_ref().map(Store::database),
             high_water: http::HighWater::default(),
             turns: Arc::new(Semaphore::new(http::REPORTS_AT_ONCE)),

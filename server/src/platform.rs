@@ -41,6 +41,18 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
+/// Makes a file that only this user can read, in place of what was there.
+///
+/// # Errors
+/// Those of the system.
+pub fn create_private_file(path: &Path) -> io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).truncate(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
 /// Takes all rights of other users to a file or directory away; makes the file if it is missing and `create` is set.
 /// Does nothing where rights are not kept in a mode.
 ///

@@ -54,7 +54,7 @@ impl Follower {
         prepare(home.path());
         let (sender, messages) = mpsc::channel(4);
         let health = DashboardHealth::default();
-        tokio::spawn(source::run(roots(home.path()), sender, None, health.clone()));
+        tokio::spawn(source::run(roots(home.path()), sender, None, None, health.clone()));
         let (ledger, running, agents, failures) = (Ledger::default(), vec![], vec![], vec![]);
         Self { home, messages, ledger, running, agents, history_read: false, failures, health }
     }
@@ -92,7 +92,10 @@ impl Follower {
             }
             SourceMessage::Presence(running) => self.running = running,
             SourceMessage::Failure(failure) => self.failures.push(failure.error),
-            SourceMessage::Progress(_) | SourceMessage::Current => {}
+            SourceMessage::Progress(_)
+            | SourceMessage::Current
+            | SourceMessage::Statement(_)
+            | SourceMessage::StatusLine { .. } => {}
             SourceMessage::HistoryRead => {
                 assert!(!self.history_read, "said once");
                 self.history_read = true;

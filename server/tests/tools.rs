@@ -53,7 +53,7 @@ impl Follower {
         prepare(home.path());
         let (sender, messages) = mpsc::channel(4);
         let health = DashboardHealth::default();
-        tokio::spawn(source::run(roots_of(home.path()), sender, None, health.clone()));
+        tokio::spawn(source::run(roots_of(home.path()), sender, None, None, health.clone()));
         Self { home, messages, ledger: Ledger::default(), directories: Vec::new(), history_read: false, health }
     }
 

@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::alert::{Alert, Silences};
 use crate::ids::{AgentId, ModelId, SessionId};
 use crate::level::Level;
-use crate::record::{ApiErrorKind, CompactionTrigger, LimitKey, ReadProgress, Rejection, Tool};
+use crate::record::{
+    ApiErrorKind, CompactionTrigger, LimitKey, ReadProgress, ReadingEntry, ReadingSource, Rejection, Tool,
+};
 use crate::settings::Settings;
 use crate::time::{Day, Minute, Timestamp};
 use crate::units::{Cost, TokenUsage, Tokens};
@@ -355,6 +357,9 @@ pub struct QuotaUpdate {
     pub reset_time: Option<Timestamp>,
     /// Where the percentage comes from.
     pub provenance: Provenance,
+    /// Where the vendor stated it; absent of figures that no vendor stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<ReadingSource>,
     /// When the figure was true: the report's time, or that of the newest response.
     pub as_of: Timestamp,
     /// The level.
@@ -516,9 +521,19 @@ pub struct IngestUpdate {
     pub unpriced_models: Vec<ModelId>,
     /// The newest refused lines, at most 20; `rejected_lines` counts them all.
     pub rejections: Vec<Rejection>,
+    /// Readings of limits that were not believed; absent if there were none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused_readings: u64,
+    /// The newest of them, at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reading_problems: Vec<ReadingEntry>,
     /// How far the first read has come; null when everything has been read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ReadProgress>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How a part is.

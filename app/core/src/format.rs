@@ -9,7 +9,7 @@ use chrono::Datelike;
 
 use crate::event::SessionPhase;
 use crate::level::Level;
-use crate::record::{ApiErrorKind, LimitKey, LimitScope, Tool, WindowMinutes};
+use crate::record::{AgentStatus, ApiErrorKind, LimitKey, LimitScope, StatusLine, Tool, WindowMinutes};
 use crate::time::{DAY_MS, Day, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp, ZoneOffsets};
 use crate::units::{Cost, Money, Tokens};
 
@@ -290,6 +290,30 @@ pub fn limit_title(key: &LimitKey, account: Option<usize>) -> String {
     };
     let name = account.map_or_else(|| name.clone(), |number| format!("{name} · account {number}"));
     with_tool(key.tool, name)
+}
+
+/// What a status line says of a session at `now`, as far as it is known and can be true:
+/// `Context 8 % · 5-hour 24 %, reset in 2 h 14 min · Weekly 41 %`.
+pub fn status_line(line: &StatusLine, now: Timestamp) -> String {
+    let computed = || line.context_used.zip(line.context_window).and_then(|(used, window)| used.percent_of(window));
+    let context = line.context_percent.or_else(computed).map(|share| format!("Context {}", percent(share)));
+    let limits = line.limits.iter().filter_map(|stated| {
+        let report = stated.checked(now, now).ok()?;
+        let share = format!("{} {}", limit(&report.limit), percent(report.used_percent?));
+        let is_short = report.limit.window.ms() < DAY_MS;
+        let reset = report.resets_at.filter(|_| is_short).map(|reset| span(reset.ms_since(now)));
+        Some(reset.map_or_else(|| share.clone(), |reset| format!("{share}, reset in {reset}")))
+    });
+    let parts: Vec<String> = context.into_iter().chain(limits).collect();
+    if parts.is_empty() { "No figures yet".to_owned() } else { parts.join(" · ") }
+}
+
+/// What the status line of a subagent says: `12.4k tokens, 6 % of its context`.
+pub fn agent_status(agent: &AgentStatus) -> String {
+    let Some(used) = agent.tokens else { return UNKNOWN.to_owned() };
+    let share = agent.window.and_then(|window| used.percent_of(window));
+    let share = share.map_or_else(String::new, |share| format!(", {} of its context", percent(share)));
+    format!("{} tokens{share}", tokens(used))
 }
 
 /// The length of a limit's window: `5-hour`, `Weekly`, `30-day`, `90-minute`.

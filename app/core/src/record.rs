@@ -5,6 +5,7 @@
 //! is no field for one (docs/DECISIONS, Privacy).
 
 mod limit;
+mod statement;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,9 @@ use crate::tools::tools;
 use crate::units::{Money, TokenUsage, Tokens};
 
 pub use limit::{LimitKey, LimitName, LimitScope, RateLimitReport, UnknownLimit, WindowMinutes};
+pub use statement::{
+    AgentStatus, CachedUsage, ReadingEntry, ReadingProblem, ReadingSource, StatedLimit, Statement, StatusLine,
+};
 
 macro_rules! define_tool {
     ($($(#[$doc:meta])* $variant:ident = $id:literal in $module:ident;)*) => {

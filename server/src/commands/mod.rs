@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod prices;
 pub mod report;
 pub mod start;
+pub mod statusline;
 
 use std::io;
 

@@ -7,6 +7,7 @@ mod api;
 mod assets;
 mod attempts;
 mod content_hash;
+mod ingest;
 mod metrics;
 mod openapi;
 mod pages;
@@ -55,6 +56,7 @@ use crate::hub::Hub;
 use crate::settings::LiveSettings;
 
 pub(crate) use assets::build_id;
+pub use ingest::Ingest;
 pub use metrics::HighWater;
 pub use security::{Access, AccessError, is_loopback};
 pub(crate) use serve::{ConnectionBudget, serve};
@@ -95,6 +97,8 @@ pub struct App {
     pub prices: Arc<PriceTable>,
     /// Where transcripts are looked for.
     pub roots: Arc<[Root]>,
+    /// Where what relays send goes; none in a simulation.
+    pub ingest: Option<Ingest>,
     /// Where history is kept, if it is.
     pub database: Option<Arc<Path>>,
     /// The highest values of the counters in `/metrics`.
@@ -127,6 +131,7 @@ fn api_routes() -> (Router<App>, Vec<String>) {
         ("/api/v1/alerts/acknowledge".to_owned(), post(alerts::acknowledge)),
         ("/api/v1/settings".to_owned(), get(settings::get).put(settings::put)),
         (records::PATH.to_owned(), get(records::records)),
+        (ingest::STATUS_LINE.to_owned(), post(ingest::status_line)),
     ];
     routes.extend(ReportKind::ALL.map(|kind| {
         let answer = move |state, query| report::Asked(kind).answer(state, query);

@@ -18,8 +18,8 @@ use utoipa::{PartialSchema, ToSchema};
 use super::Problem;
 use super::alerts::{Acknowledge, Alerts, Snooze};
 use super::api::{Health, SnapshotAnswer};
-use super::records;
 use super::settings::SettingsAnswer;
+use super::{ingest, records};
 
 pub(super) async fn openapi() -> Response {
     Json(document()).into_response()
@@ -55,6 +55,7 @@ pub(super) fn document() -> OpenApi {
         .fold(ComponentsBuilder::new(), |components, (name, schema)| components.schema(name, schema));
 
     let get = |operation: Operation| PathItem::new(HttpMethod::Get, operation);
+    let post = |operation: Operation| PathItem::new(HttpMethod::Post, operation);
     let mut paths = PathsBuilder::new();
     for kind in ReportKind::ALL {
         paths = paths.path(format!("/api/v1/{kind}"), get(report(kind)));
@@ -91,6 +92,10 @@ pub(super) fn document() -> OpenApi {
         .path("/api/v1/alerts/snooze", PathItem::new(HttpMethod::Post, snooze.build()))
         .path("/api/v1/alerts/acknowledge", PathItem::new(HttpMethod::Post, acknowledge.build()))
         .path("/api/v1/settings", settings)
+        .path(
+            ingest::STATUS_LINE,
+            post(taken("What a tool tells its status line", "The JSON that Claude Code hands it.")),
+        )
         .path("/api/openapi.json", get(openapi.build()))
         .path("/health", get(health.build()))
         .path("/metrics", get(metrics.build()))
@@ -141,6 +146,24 @@ fn report(kind: ReportKind) -> Operation {
         operation.parameter(parameter.required(Required::False).schema(Some(string())))
     };
     query.into_iter().fold(operation, parameter).build()
+}
+
+/// Of a route that takes something in.
+fn taken(summary: &str, body: &str) -> Operation {
+    let content = ContentBuilder::new().schema(Some(object())).build();
+    let body = RequestBodyBuilder::new().description(Some(body)).content("application/json", content);
+    OperationBuilder::new()
+        .summary(Some(summary))
+        .request_body(Some(body.required(Some(Required::True)).build()))
+        .response("204", ResponseBuilder::new().description("It was taken."))
+        .response("400", problem("The body is not understood."))
+        .response("409", problem("The dashboard shows a simulation."))
+        .response("413", ResponseBuilder::new().description("The body is longer than 64 KiB."))
+        .response(
+            "503",
+            problem("There is too much to take in (Retry-After says when to try again), or it is stopping."),
+        )
+        .build()
 }
 
 fn session_records() -> Operation {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use dashboard_core::event::HealthError;
-use dashboard_core::record::{Presence, ReadProgress, Record, Rejection};
+use dashboard_core::record::{Presence, ReadProgress, Record, Rejection, Statement, StatusLine, Tool};
 
 use super::file::TranscriptFile;
 use super::state::FileState;
@@ -44,6 +44,15 @@ pub enum SourceMessage {
     },
     /// The running sessions, all of them, whenever anything about them changed.
     Presence(Vec<Presence>),
+    /// A source that is no transcript said something of limits.
+    Statement(Statement),
+    /// A tool told its status line something.
+    StatusLine {
+        /// Whose status line.
+        tool: Tool,
+        /// What it was told.
+        line: Box<StatusLine>,
+    },
     /// Something failed; reading goes on with the rest.
     Failure(HealthError),
     /// How far reading what was there at the start has come; sent a few times a second until it is done.

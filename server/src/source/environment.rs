@@ -52,6 +52,11 @@ impl Environment {
                 return named.into_iter().map(below).collect();
             }
         }
+        self.usual_homes(home)
+    }
+
+    /// Where a tool's homes are if no variable says otherwise.
+    pub(super) fn usual_homes(&self, home: &Home) -> Vec<PathBuf> {
         home.usual.iter().filter_map(|place| self.place(place)).collect()
     }
 

@@ -17,6 +17,7 @@ mod environment;
 pub mod files;
 mod presence;
 mod reader;
+mod relayed;
 mod repeats;
 pub mod retention;
 pub mod roots;
@@ -25,6 +26,7 @@ pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transcripts;
+mod usage_files;
 mod wakeup;
 mod watches;
 #[cfg(all(test, target_os = "linux"))]
@@ -41,9 +43,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::budget::Budget;
 use self::presence::Running;
+use self::relayed::Relayed;
 use self::repeats::{Repeats, StoreFeed};
 use self::status::Status;
 use self::transcripts::Transcripts;
+use self::usage_files::UsageFiles;
 use self::wakeup::{Changes, Wakeup};
 use self::watches::{Watches, Watching};
 use crate::health::DashboardHealth;
@@ -66,7 +70,8 @@ const CURRENT: Duration = Duration::from_hours(48);
 const PROGRESS: Duration = Duration::from_millis(250);
 
 /// Reads the transcripts below the roots and which sessions run: first what is there, then what changes. Ends when the
-/// receiver is dropped; dropped itself, it stops reading. With a store, begins with what that holds and keeps it fed.
+/// receiver is dropped; dropped itself, it stops reading. With a store, begins with what that holds and keeps it fed; what
+/// relays leave in its directory is taken.
 ///
 /// # Errors
 /// If the reading thread cannot be started, or panics.
@@ -74,13 +79,14 @@ pub async fn run(
     roots: Vec<Root>,
     messages: mpsc::Sender<SourceMessage>,
     store: Option<Box<dyn HistoryStore>>,
+    data_dir: Option<PathBuf>,
     health: DashboardHealth,
 ) -> Result<(), String> {
     let wakeup = Arc::new(Wakeup::default());
     let stop = StopOnDrop(wakeup.clone());
     let (ended, end) = oneshot::channel();
     let read = move || {
-        Source::new(roots, messages, store, health, wakeup).run();
+        Source::new(roots, messages, store, data_dir, health, wakeup).run();
         // Nobody waits for it if it is to stop.
         let _ = ended.send(());
     };
@@ -143,6 +149,8 @@ struct Source {
     transcripts: Transcripts,
     repeats: Repeats,
     running: Running,
+    usage_files: UsageFiles,
+    relayed: Option<Relayed>,
     status: Status,
     stage: Stage,
     /// Files modified since then decide the present figures.
@@ -158,6 +166,7 @@ impl Source {
         roots: Vec<Root>,
         messages: mpsc::Sender<SourceMessage>,
         store: Option<Box<dyn HistoryStore>>,
+        data_dir: Option<PathBuf>,
         health: DashboardHealth,
         wakeup: Arc<Wakeup>,
     ) -> Self {
@@ -168,6 +177,8 @@ impl Source {
             transcripts: Transcripts::new(&roots, Box::new(sink)),
             repeats: Repeats::default(),
             running: Running::default(),
+            usage_files: UsageFiles::of_process(),
+            relayed: data_dir.map(|dir| Relayed::new(&dir)),
             status: Status::new(health),
             stage: Stage::Current,
             current_since: SystemTime::now().checked_sub(CURRENT).unwrap_or(SystemTime::UNIX_EPOCH),
@@ -194,6 +205,7 @@ impl Source {
         self.transcripts.discover()?;
         self.transcripts.mark_current(self.current_since);
         self.poll_presence()?;
+        self.poll_limits()?;
         loop {
             self.report_stage()?;
             let is_reading = self.transcripts.has_backlog() || !self.repeats.is_empty();
@@ -234,6 +246,7 @@ impl Source {
             self.poll_presence()?;
         }
         if is_due {
+            self.poll_limits()?;
             self.take_repeats();
         }
         Ok(())
@@ -336,6 +349,13 @@ impl Source {
         let (changed, unreadable) = self.running.poll(&self.roots);
         self.status.presence(self.running.count(), unreadable.first());
         changed.map_or(Ok(()), |running| self.send(SourceMessage::Presence(running)))
+    }
+
+    /// What is said of limits elsewhere than in transcripts.
+    fn poll_limits(&mut self) -> Result<(), SinkClosed> {
+        let statements = self.usage_files.poll(&self.roots).into_iter().map(SourceMessage::Statement);
+        let relayed = self.relayed.as_ref().map(Relayed::take).unwrap_or_default();
+        statements.chain(relayed).try_for_each(|message| self.send(message))
     }
 
     fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {

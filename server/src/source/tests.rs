@@ -476,7 +476,7 @@ fn an_append_overtakes_history() {
     let live = write(home.path(), "live.jsonl", &line(0));
     let (sender, mut messages) = mpsc::channel(256);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let source = super::run(vec![root(home.path())], sender, None, DashboardHealth::default());
+    let source = super::run(vec![root(home.path())], sender, None, None, DashboardHealth::default());
     let reading = std::thread::spawn(move || runtime.block_on(source));
     let mut appended: Option<Instant> = None;
     let (mut waits, mut history_read, mut current_files) = (Vec::new(), false, 0);

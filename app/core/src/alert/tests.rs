@@ -40,6 +40,7 @@ fn quota(percent: f64, reset: Timestamp) -> QuotaUpdate {
         starts_at: None,
         reset_time: Some(reset),
         provenance: Provenance::Official,
+        source: None,
         as_of: noon(),
         status: crate::level::Thresholds::QUOTA.level(percent),
         blocked: false,

@@ -489,6 +489,7 @@ mod tests {
             starts_at: Some(at(0)),
             reset_time: Some(at(300)),
             provenance: Provenance::Official,
+            source: None,
             as_of: at(100),
             status,
             blocked: false,

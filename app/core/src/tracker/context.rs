@@ -13,7 +13,7 @@ use crate::ids::{ModelId, SessionId};
 use crate::ledger::FileId;
 use crate::level::{Level, LevelGauge};
 use crate::order;
-use crate::record::{Compaction, CompactionTrigger, ContextFill, Tool, UsageRecord};
+use crate::record::{Compaction, CompactionTrigger, ContextFill, StatusLine, Tool, UsageRecord};
 use crate::settings::ContextLevels;
 use crate::state::push_context_point;
 use crate::time::Timestamp;
@@ -33,6 +33,8 @@ pub(super) struct ContextTracker {
 #[derive(Debug, Default)]
 struct SessionContext {
     files: BTreeMap<FileId, FileContext>,
+    /// The window's size by the word of the session's status line, and the model that has it.
+    stated: Option<(ModelId, Tokens)>,
     gauge: LevelGauge,
     changed: bool,
     /// The curve has to be sent as a whole: some of it was withdrawn, or a compaction is in it.
@@ -132,6 +134,21 @@ impl ContextTracker {
         (context.changed, context.redraw) = (true, true);
     }
 
+    /// A session's status line states how large its window is. Of sessions without a transcript nothing is kept.
+    pub(super) fn status_line(&mut self, line: &StatusLine) {
+        let (Some(session), Some(model), Some(window)) = (&line.session, &line.model, line.context_window) else {
+            return;
+        };
+        // Transcripts name a model without the suffix for its window.
+        let model = ModelId::new(model.as_str().split('[').next().unwrap_or_default());
+        if let Some(context) = self.sessions.get_mut(session)
+            && context.stated.as_ref() != Some(&(model.clone(), window))
+        {
+            context.stated = Some((model, window));
+            context.changed = true;
+        }
+    }
+
     /// What the file said is withdrawn.
     pub(super) fn retract(&mut self, file: FileId) {
         for context in self.sessions.values_mut() {
@@ -224,7 +241,8 @@ impl SessionContext {
             self.files.values().max_by(|a, b| (a.known_as_of(now), &a.path).cmp(&(b.known_as_of(now), &b.path)));
         let model = newest.and_then(|file| file.model.clone());
         let rule = &newest.map_or(Tool::DEFAULT, |file| file.tool).spec().context;
-        let limit = newest.and_then(|file| file.window).unwrap_or_else(|| {
+        let stated = self.stated.as_ref().filter(|(of, _)| model.as_ref() == Some(of)).map(|(_, window)| *window);
+        let limit = newest.and_then(|file| file.window).or(stated).unwrap_or_else(|| {
             let seen = model.as_ref().and_then(|model| self.files.values().filter_map(|it| it.seen.get(model)).max());
             let unknown = ModelId::new("unknown");
             rule.window(model.as_ref().unwrap_or(&unknown), seen.copied().unwrap_or_default())

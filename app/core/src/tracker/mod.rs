@@ -35,7 +35,8 @@ use crate::ids::{MessageId, ModelId, SessionId};
 use crate::ledger::{Change, FileId, Ledger, Scope};
 use crate::price::PriceTable;
 use crate::record::{
-    Compaction, ContextFill, FileCounts, Lineage, Presence, ReadProgress, Record, Rejection, Tool, UsageRecord,
+    Compaction, ContextFill, FileCounts, Lineage, Presence, ReadProgress, ReadingEntry, Record, Rejection, Statement,
+    StatusLine, Tool, UsageRecord,
 };
 use crate::session::SessionFacts;
 use crate::settings::Settings;
@@ -288,7 +289,7 @@ impl Trackers {
                 self.sessions.mentioned(file, session);
             }
             Record::RateLimit(report) => {
-                self.quota.add(file, report);
+                self.ingest_changed |= !self.quota.add(file, report);
                 self.sessions.refused(file, report);
             }
             Record::ToolCost(account) => self.accounts.entry(file).or_default().take(account),
@@ -371,6 +372,29 @@ impl Trackers {
     /// How the parts are; an event only when it differs from the last.
     pub fn health(&mut self, check: HealthCheck) {
         self.waiting.push(Event::HealthCheck(check));
+    }
+
+    /// A source that is no transcript said something of limits.
+    pub fn observe(&mut self, statement: &Statement, now: Timestamp) {
+        self.ingest_changed |= self.quota.observe(statement, now);
+    }
+
+    /// A tool told its status line something.
+    pub fn status_line(&mut self, tool: Tool, line: &StatusLine, now: Timestamp) {
+        let last_line = line.session.as_ref().and_then(|id| self.facts_of(id)).and_then(|facts| facts.last);
+        self.ingest_changed |= self.quota.status_line(tool, line, last_line, now);
+        self.context.status_line(line);
+    }
+
+    /// Takes over what was last said of limits in an earlier run. To be called before [`begin`](Self::begin).
+    pub fn recall_readings(&mut self, entries: impl IntoIterator<Item = ReadingEntry>, now: Timestamp) {
+        entries.into_iter().for_each(|entry| self.quota.recall(entry, now));
+    }
+
+    /// What was said of limits since the last call, change by change, for the ledger of readings. Readings in transcripts
+    /// are not among them: they are kept with their files.
+    pub fn take_reading_entries(&mut self) -> Vec<ReadingEntry> {
+        self.quota.take_entries()
     }
 
     /// A part failed once more: it is told of again, if its health says so too.
@@ -478,7 +502,10 @@ impl Trackers {
 
     fn ingest(&self) -> IngestUpdate {
         let counts = self.ledger.counts(Scope::All);
+        let (refused_readings, reading_problems) = self.quota.refused();
         IngestUpdate {
+            refused_readings,
+            reading_problems: reading_problems.cloned().collect(),
             files: self.ledger.file_count(Scope::All),
             bytes: counts.bytes,
             lines: counts.lines,

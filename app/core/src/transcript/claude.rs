@@ -4,6 +4,8 @@
 //! not known is counted and skipped. This module knows the format and nothing else: neither files nor lines, nor which
 //! of several claims on a response holds.
 
+mod limits;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -12,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::json::{self, Count, Value, object};
 use super::{
     Companion, ContextRule, Format, Home, HomeVariable, Identity, IsAlive, ParserMemory, PresenceFiles,
-    RetentionSetting, Shape, ToolSpec, Transcripts, UsualPlace, call_id, tool_name,
+    RetentionSetting, Shape, ToolSpec, Transcripts, UsageFile, UsualPlace, call_id, tool_name,
 };
 use crate::ids::{AgentId, MessageId, ModelId, RequestId, SessionId};
 use crate::record::{
@@ -37,6 +39,9 @@ pub(super) const SPEC: ToolSpec = ToolSpec {
     identity: Identity::Message,
     context: ContextRule::FromUsage { window: window_tokens, compacts_at: |window| window - AUTO_COMPACT_BUFFER },
     retention: Some(RetentionSetting { file: "settings.json", key: "cleanupPeriodDays", default_days: 30 }),
+    usage_file: Some(UsageFile { name: ".claude.json", read: limits::cached_usage }),
+    status_line: Some(limits::STATUS_LINE),
+    usage_answer: Some(limits::usage_answer),
 };
 
 /// The usual window.

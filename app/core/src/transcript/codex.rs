@@ -44,6 +44,9 @@ pub(super) const SPEC: ToolSpec = ToolSpec {
     // It says 95 % of its model's window, and compacts at 90 % of the whole.
     context: ContextRule::Stated { compacts_at: |window| Tokens(window.0 / 95 * 90) },
     retention: None,
+    usage_file: None,
+    status_line: None,
+    usage_answer: None,
 };
 
 /// Types of records we have seen, read or not. Before September 2025, items stood in the lines themselves.

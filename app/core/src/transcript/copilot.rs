@@ -40,6 +40,9 @@ pub(super) const SPEC: ToolSpec = ToolSpec {
     // The window of a model is smaller here than at its vendor's, and nothing says how large: no fill is told.
     context: ContextRule::Stated { compacts_at: |window| window },
     retention: None,
+    usage_file: None,
+    status_line: None,
+    usage_answer: None,
 };
 
 /// The calls of models.

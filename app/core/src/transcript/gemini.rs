@@ -43,6 +43,9 @@ pub(super) const SPEC: ToolSpec = ToolSpec {
     // It compresses a conversation that fills half of the window, by default.
     context: ContextRule::Stated { compacts_at: |window| Tokens(window.0 / 2) },
     retention: None,
+    usage_file: None,
+    status_line: None,
+    usage_answer: None,
 };
 
 /// Types of messages.

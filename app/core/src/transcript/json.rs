@@ -41,6 +41,19 @@ impl<'a> Value<'a> {
         self.0 == b"true"
     }
 
+    pub(super) fn is_array(self) -> bool {
+        self.0.first() == Some(&b'[')
+    }
+
+    /// Its text as it stands there.
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    pub(super) fn is_false(self) -> bool {
+        self.0 == b"false"
+    }
+
     pub(super) fn is_object(self) -> bool {
         self.0.first() == Some(&b'{')
     }

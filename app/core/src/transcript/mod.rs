@@ -30,7 +30,7 @@ pub use lines::MAX_LINE;
 use lines::{Line, Lines};
 pub use spec::{
     Column, Companion, ContextRule, Home, HomeVariable, Identity, IsAlive, Place as UsualPlace, PresenceFiles,
-    RetentionSetting, Shape, Table, ToolSpec, Transcripts,
+    RetentionSetting, Shape, StatusLineFormat, Table, ToolSpec, Transcripts, UsageAnswer, UsageFile,
 };
 
 use serde::{Deserialize, Serialize};

@@ -43,6 +43,9 @@ pub(super) const SPEC: ToolSpec = ToolSpec {
     // It keeps room for the longest answer it asks for.
     context: ContextRule::Stated { compacts_at: |window| window - Tokens(32_000) },
     retention: None,
+    usage_file: None,
+    status_line: None,
+    usage_answer: None,
 };
 
 /// The messages. The root of a session is found by following its parents.

@@ -40,6 +40,9 @@ pub(super) const SPEC: ToolSpec = ToolSpec {
     // It keeps 16,384 tokens free for the summary, by default.
     context: ContextRule::Stated { compacts_at: |window| window - Tokens(16_384) },
     retention: None,
+    usage_file: None,
+    status_line: None,
+    usage_answer: None,
 };
 
 /// Types of entries we have seen, read or not.

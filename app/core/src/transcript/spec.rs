@@ -3,7 +3,7 @@
 //! Each tool's own file holds one [`ToolSpec`]. Code outside these files asks the spec, and never which tool it is.
 
 use crate::ids::ModelId;
-use crate::record::{Presence, Tool};
+use crate::record::{AgentStatus, CachedUsage, Presence, Statement, StatusLine, Tool};
 use crate::time::Timestamp;
 use crate::units::Tokens;
 
@@ -26,6 +26,36 @@ pub struct ToolSpec {
     pub context: ContextRule,
     /// Where the tool says for how many days it keeps transcripts, if it deletes them.
     pub retention: Option<RetentionSetting>,
+    /// The file in which the tool keeps the vendor's last answer on its limits, if there is one.
+    pub usage_file: Option<UsageFile>,
+    /// What the tool hands to its status line, if it has one.
+    pub status_line: Option<StatusLineFormat>,
+    /// Reads the tool's answer to a request for its usage, if it takes such requests.
+    pub usage_answer: Option<UsageAnswer>,
+}
+
+/// The JSON that a tool hands to the command that draws its status line.
+#[derive(Debug)]
+pub struct StatusLineFormat {
+    /// Reads it; `None` if it is no JSON object.
+    pub read: fn(&[u8]) -> Option<StatusLine>,
+    /// As much of it as [`Self::read`] needs, as JSON of a few hundred bytes, stamped with the time at which a relay took
+    /// it; free text is left out.
+    pub keep: fn(&[u8], Timestamp) -> Option<Vec<u8>>,
+    /// The subagents in it, if it is about subagents.
+    pub agents: fn(&[u8]) -> Option<Vec<AgentStatus>>,
+}
+
+/// Reads a tool's answer to a request for its usage, given at this time; `None` if it is no such answer.
+pub type UsageAnswer = fn(&[u8], Timestamp) -> Option<Statement>;
+
+/// A file of settings that also holds the vendor's last answer on the account's limits.
+#[derive(Debug)]
+pub struct UsageFile {
+    /// Its name: in the home or, of a usual home, in the user's home directory.
+    pub name: &'static str,
+    /// Reads one; `None` if it is not JSON.
+    pub read: fn(&[u8]) -> Option<CachedUsage>,
 }
 
 /// Where a tool's homes are: what the first variable that is set says, else the usual places.

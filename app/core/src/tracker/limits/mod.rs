@@ -9,8 +9,10 @@
 mod attribution;
 mod chain;
 mod curve;
+mod entries;
 mod levels;
 mod readings;
+mod status_lines;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -23,14 +25,19 @@ use crate::event::{Event, Provenance, QuotaUpdate};
 use crate::ids::SessionId;
 use crate::ledger::{FileId, Ledger, Scope};
 use crate::level::Level;
-use crate::record::{LimitKey, LimitScope, RateLimitReport, Tool, WindowMinutes};
+use crate::record::{
+    LimitKey, LimitScope, RateLimitReport, ReadingEntry, ReadingProblem, ReadingSource, StatedLimit, Statement,
+    StatusLine, Tool, WindowMinutes,
+};
 use crate::settings::QuotaLevels;
 use crate::state::Mode;
 use crate::time::{DAY_MS, MINUTE_MS, Timestamp};
 use crate::units::Tokens;
 
+use entries::Entries;
 use levels::Told;
-use readings::Readings;
+use readings::{Origin, Readings};
+use status_lines::StatusLines;
 use usage::{Slot, ToolUsage, UsageChange, WindowUse};
 
 /// Whose plan `--plan` names, and whose five-hour and weekly limits are estimated before anything is said of them.
@@ -44,6 +51,9 @@ pub(super) struct QuotaTracker {
     config: QuotaConfig,
     usage: BTreeMap<Tool, ToolUsage>,
     limits: BTreeMap<LimitKey, LimitTracker>,
+    /// What was said of limits, change by change.
+    entries: Entries,
+    status_lines: StatusLines,
     /// Whether a session may have got another directory since the last flush.
     moved: bool,
 }
@@ -78,6 +88,8 @@ impl QuotaTracker {
             config: QuotaConfig { plan, provenance_of_readings, levels, custom_limit: None },
             usage: BTreeMap::from([(PLAN_TOOL, ToolUsage::default())]),
             limits: limits.into_iter().map(|key| (key.clone(), LimitTracker::new(key))).collect(),
+            entries: Entries::default(),
+            status_lines: StatusLines::default(),
             moved: false,
         }
     }
@@ -121,8 +133,81 @@ impl QuotaTracker {
         }
     }
 
-    /// The vendor said something of a limit, in the file `origin`.
-    pub(super) fn add(&mut self, origin: FileId, report: &RateLimitReport) {
+    /// The vendor said something of a limit, in this file. Whether it is believed; refused is what can never have been
+    /// true.
+    pub(super) fn add(&mut self, file: FileId, report: &RateLimitReport) -> bool {
+        let RateLimitReport { at, used_percent, resets_at, rejected, .. } = *report;
+        let stated = StatedLimit { limit: report.limit.clone(), used_percent, resets_at, rejected };
+        match stated.checked(at, at) {
+            Err(problem) if problem != ReadingProblem::ResetPassed => {
+                self.entries.refuse(Some(file), entry(&stated, ReadingSource::Transcript, at, Some(problem)));
+                return false;
+            }
+            Ok(report) => self.add_from(Origin::File(file), &report),
+            // It holds for nothing.
+            Err(_) => self.add_from(Origin::File(file), report),
+        }
+        true
+    }
+
+    /// A source that is no file said something of limits. Whether any of it was refused.
+    pub(super) fn observe(&mut self, statement: &Statement, now: Timestamp) -> bool {
+        let mut any_refused = false;
+        for stated in &statement.limits {
+            // A reset alone says nothing of the use.
+            if stated.used_percent.is_none() && !stated.rejected {
+                continue;
+            }
+            let checked = stated.checked(statement.at, now);
+            let problem = checked.as_ref().err().copied();
+            let is_news = self.entries.add(entry(stated, statement.source, statement.at, problem));
+            any_refused |= is_news && problem.is_some();
+            if let Ok(report) = checked {
+                self.add_from(Origin::Source(statement.source), &report);
+            }
+        }
+        any_refused
+    }
+
+    /// A tool told its status line something, at `now`; `last_line` is when the session last wrote anything. Whether any
+    /// of it was refused.
+    pub(super) fn status_line(
+        &mut self,
+        tool: Tool,
+        line: &StatusLine,
+        last_line: Option<Timestamp>,
+        now: Timestamp,
+    ) -> bool {
+        if line.limits.is_empty() {
+            return false;
+        }
+        let at = self.status_lines.as_of(line, last_line, now);
+        let (source, limits) = (ReadingSource::StatusLine, line.limits.clone());
+        self.observe(&Statement { tool, source, account: None, at, limits }, now)
+    }
+
+    /// Takes over what an earlier run heard last: readings that still hold count, of others it is known that they were
+    /// told.
+    pub(super) fn recall(&mut self, known: ReadingEntry, now: Timestamp) {
+        let ReadingEntry { ref limit, source, at, used_percent, resets_at, rejected, problem } = known;
+        let stated = StatedLimit { limit: limit.clone(), used_percent, resets_at, rejected };
+        if let (Ok(report), None) = (stated.checked(at, now), problem) {
+            self.add_from(Origin::Source(source), &report);
+        }
+        self.entries.recall(known);
+    }
+
+    /// What was said of limits since the last call, change by change.
+    pub(super) fn take_entries(&mut self) -> Vec<ReadingEntry> {
+        self.entries.take_new()
+    }
+
+    /// How many readings were refused, and the newest of them.
+    pub(super) fn refused(&self) -> (u64, impl Iterator<Item = &ReadingEntry>) {
+        self.entries.refused()
+    }
+
+    fn add_from(&mut self, origin: Origin, report: &RateLimitReport) {
         let limit = match self.limits.get_mut(&report.limit) {
             Some(limit) => limit,
             None => {
@@ -134,9 +219,10 @@ impl QuotaTracker {
         limit.add(origin, report);
     }
 
-    /// What `origin` said of limits is withdrawn.
-    pub(super) fn retract(&mut self, origin: FileId) {
-        self.limits.values_mut().for_each(|limit| limit.retract(origin));
+    /// What the file said of limits is withdrawn.
+    pub(super) fn retract(&mut self, file: FileId) {
+        self.entries.retract(file);
+        self.limits.values_mut().for_each(|limit| limit.retract(file));
     }
 
     /// Responses since `since` are all there; those before it are still to be read. Blocks that may have begun in them
@@ -189,6 +275,11 @@ impl QuotaTracker {
     }
 }
 
+fn entry(stated: &StatedLimit, source: ReadingSource, at: Timestamp, problem: Option<ReadingProblem>) -> ReadingEntry {
+    let StatedLimit { limit, used_percent, resets_at, rejected } = stated.clone();
+    ReadingEntry { limit, source, at, used_percent, resets_at, rejected, problem }
+}
+
 /// Whether a limit is shown before its vendor said anything of it.
 fn is_estimated(key: &LimitKey) -> bool {
     *key == LimitKey::five_hour(PLAN_TOOL) || *key == LimitKey::weekly(PLAN_TOOL)
@@ -235,15 +326,15 @@ impl LimitTracker {
         }
     }
 
-    /// The vendor said something of this limit, in the file `origin`.
-    pub(super) fn add(&mut self, origin: FileId, report: &RateLimitReport) {
+    /// The vendor said something of this limit.
+    fn add(&mut self, origin: Origin, report: &RateLimitReport) {
         self.readings.add(origin, report);
         self.changed = true;
     }
 
-    /// What `origin` said is withdrawn.
-    pub(super) fn retract(&mut self, origin: FileId) {
-        if self.readings.retract(origin) {
+    /// What the file said is withdrawn.
+    fn retract(&mut self, file: FileId) {
+        if self.readings.retract(file) {
             self.changed = true;
             self.curve_changed = true;
         }
@@ -307,6 +398,7 @@ impl LimitTracker {
             starts_at: None,
             reset_time: None,
             provenance: Provenance::Estimated,
+            source: None,
             as_of: usage.newest_response().map_or(now, |at| at.min(now)),
             status: Level::Healthy,
             blocked: refusal.is_some(),
@@ -326,6 +418,7 @@ impl LimitTracker {
         let mut due = [refusal.map(|refusal| refusal.ends_at()), None];
         let start = if let Some((reading, percent)) = said {
             update.provenance = config.provenance_of_readings;
+            update.source = (update.provenance == Provenance::Official).then_some(reading.source);
             update.as_of = reading.at;
             update.percent = percent;
             update.reset_time = reading.resets_at;

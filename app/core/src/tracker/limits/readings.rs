@@ -1,19 +1,38 @@
 //! What the vendor said of one limit, by origin and time.
 //!
-//! A reading is a contribution of the file it stands in: retracting the file takes it back. Which reading holds is
-//! decided by time, and among those of one millisecond by what they say, never by the order of reading.
+//! A reading of a transcript is a contribution of the file it stands in: retracting the file takes it back. Which reading
+//! holds is decided by time, wherever it comes from, and among those of one millisecond by what they say, never by the
+//! order of reading.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::KEPT_MS;
 use crate::ledger::FileId;
-use crate::record::RateLimitReport;
+use crate::record::{RateLimitReport, ReadingSource};
 use crate::state::same_reset;
 use crate::time::{HOUR_MS, MINUTE_MS, Minute, Timestamp};
 
 /// A reading without a reset time is believed this long.
 pub(super) const VALID_WITHOUT_RESET_MS: i64 = HOUR_MS;
+
+/// Where a reading comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A line of this file.
+    File(FileId),
+    /// A source that nothing is taken back of.
+    Source(ReadingSource),
+}
+
+impl Origin {
+    fn source(self) -> ReadingSource {
+        match self {
+            Self::File(_) => ReadingSource::Transcript,
+            Self::Source(source) => source,
+        }
+    }
+}
 
 /// What was said at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,6 +43,8 @@ pub(super) struct Reading {
     pub(super) percent: Option<f64>,
     /// When the window is reset, if said.
     pub(super) resets_at: Option<Timestamp>,
+    /// Where.
+    pub(super) source: ReadingSource,
 }
 
 impl Reading {
@@ -39,17 +60,18 @@ impl Reading {
             .cmp(&other.at)
             .then_with(|| percent(self).total_cmp(&percent(other)))
             .then_with(|| self.resets_at.cmp(&other.resets_at))
+            .then_with(|| self.source.cmp(&other.source))
     }
 }
 
 /// Readings of one kind: by minute, the newest of each origin.
 #[derive(Debug, Default)]
-struct Series(BTreeMap<Minute, Vec<(FileId, Reading)>>);
+struct Series(BTreeMap<Minute, Vec<(Origin, Reading)>>);
 
 impl Series {
-    fn add(&mut self, origin: FileId, reading: Reading) {
+    fn add(&mut self, origin: Origin, reading: Reading) {
         let minute = self.0.entry(reading.at.minute()).or_default();
-        match minute.iter_mut().find(|(file, _)| *file == origin) {
+        match minute.iter_mut().find(|(known, _)| *known == origin) {
             Some((_, known)) if known.order(&reading) == Ordering::Less => *known = reading,
             Some(_) => {}
             None => minute.push((origin, reading)),
@@ -57,11 +79,12 @@ impl Series {
     }
 
     /// Takes back what `origin` said; whether there was anything.
-    fn retract(&mut self, origin: FileId) -> bool {
+    fn retract(&mut self, file: FileId) -> bool {
+        let origin = Origin::File(file);
         let mut any = false;
         self.0.retain(|_, minute| {
             let before = minute.len();
-            minute.retain(|(file, _)| *file != origin);
+            minute.retain(|(known, _)| *known != origin);
             any |= minute.len() != before;
             !minute.is_empty()
         });
@@ -82,7 +105,7 @@ impl Series {
 }
 
 /// The newest of a minute's readings that `counts` holds for.
-fn newest_of(minute: &[(FileId, Reading)], counts: impl Fn(&Reading) -> bool) -> Option<Reading> {
+fn newest_of(minute: &[(Origin, Reading)], counts: impl Fn(&Reading) -> bool) -> Option<Reading> {
     minute.iter().map(|(_, reading)| *reading).filter(|reading| counts(reading)).max_by(Reading::order)
 }
 
@@ -96,8 +119,9 @@ pub(super) struct Readings {
 }
 
 impl Readings {
-    pub(super) fn add(&mut self, origin: FileId, report: &RateLimitReport) {
-        let reading = Reading { at: report.at, percent: report.used_percent, resets_at: report.resets_at };
+    pub(super) fn add(&mut self, origin: Origin, report: &RateLimitReport) {
+        let (at, percent, resets_at) = (report.at, report.used_percent, report.resets_at);
+        let reading = Reading { at, percent, resets_at, source: origin.source() };
         if report.rejected {
             self.refused.add(origin, reading);
         }

@@ -343,3 +343,102 @@ mod properties {
         }
     }
 }
+
+fn statement(source: ReadingSource, at: Timestamp, limit: &LimitKey, percent: f64) -> Statement {
+    let resets_at = Some(start().plus_ms(3 * HOUR_MS));
+    let stated = StatedLimit { limit: limit.clone(), used_percent: Some(percent), resets_at, rejected: false };
+    Statement { tool: limit.tool, source, account: None, at, limits: vec![stated] }
+}
+
+#[test]
+fn the_freshest_source_holds_and_says_which_it_is() {
+    let key = LimitKey::five_hour(Tool::ClaudeCode);
+    let at = |minutes: i64| start().plus_ms(minutes * MINUTE_MS);
+    let mut desk = Desk::new();
+    let file = files(1)[0];
+    desk.quota.observe(&statement(ReadingSource::CachedUsage, at(-90), &key, 30.0), at(0));
+    desk.flush(at(0));
+    let told = desk.told(&key);
+    assert_eq!((told.percent, told.source, told.as_of), (Some(30.0), Some(ReadingSource::CachedUsage), at(-90)));
+    desk.quota.observe(&statement(ReadingSource::StatusLine, at(1), &key, 41.0), at(1));
+    desk.quota.add(file, &said(&key, at(0), Some(40.0), false));
+    desk.flush(at(1));
+    let told = desk.told(&key);
+    assert_eq!((told.percent, told.source), (Some(41.0), Some(ReadingSource::StatusLine)));
+    desk.quota.add(file, &said(&key, at(2), Some(42.0), false));
+    desk.flush(at(2));
+    assert_eq!(desk.told(&key).source, Some(ReadingSource::Transcript));
+    desk.quota.retract(file);
+    desk.flush(at(2));
+    assert_eq!(desk.told(&key).source, Some(ReadingSource::StatusLine), "what no file said stays");
+    desk.flush(at(181));
+    assert_eq!(
+        (desk.told(&key).provenance, desk.told(&key).source),
+        (Provenance::Estimated, None),
+        "its reset is over"
+    );
+}
+
+#[test]
+fn what_cannot_be_true_is_counted_once_and_taken_back_with_its_file() {
+    let key = LimitKey::five_hour(Tool::ClaudeCode);
+    let mut desk = Desk::new();
+    let epoch = statement(ReadingSource::StatusLine, start(), &key, 1_789_796_400.0);
+    assert!(desk.quota.observe(&epoch, start()));
+    assert!(!desk.quota.observe(&epoch, start().plus_ms(SECOND_MS)), "the same once more");
+    let file = files(1)[0];
+    assert!(!desk.quota.add(file, &said(&key, start(), Some(-3.0), false)));
+    desk.flush(start());
+    assert_eq!(desk.told(&key).provenance, Provenance::Estimated);
+    let problems = |desk: &Desk| {
+        let (count, newest) = desk.quota.refused();
+        (count, newest.filter_map(|entry| entry.problem).collect::<Vec<_>>())
+    };
+    let both = vec![ReadingProblem::PercentIsEpoch, ReadingProblem::PercentOutOfRange];
+    assert_eq!(problems(&desk), (2, both.clone()));
+    desk.quota.retract(file);
+    assert_eq!(problems(&desk), (1, both[..1].to_vec()));
+}
+
+#[test]
+fn the_ledger_has_an_entry_for_each_change_and_goes_on_where_it_was() {
+    let key = LimitKey::five_hour(Tool::ClaudeCode);
+    let at = |minutes: i64| start().plus_ms(minutes * MINUTE_MS);
+    let mut desk = Desk::new();
+    for (minute, percent) in [(0, 30.0), (1, 30.0), (2, 31.0), (3, 31.0)] {
+        desk.quota.observe(&statement(ReadingSource::StatusLine, at(minute), &key, percent), at(minute));
+    }
+    desk.quota.observe(&statement(ReadingSource::CachedUsage, at(3), &key, 31.0), at(3));
+    let entries = desk.quota.take_entries();
+    let brief: Vec<_> = entries.iter().map(|entry| (entry.source, entry.at, entry.used_percent)).collect();
+    let line = ReadingSource::StatusLine;
+    let cached = (ReadingSource::CachedUsage, at(3), Some(31.0));
+    assert_eq!(brief, [(line, at(0), Some(30.0)), (line, at(2), Some(31.0)), cached]);
+    assert!(desk.quota.take_entries().is_empty());
+
+    let mut next = Desk::new();
+    entries.into_iter().skip(1).for_each(|entry| next.quota.recall(entry, at(10)));
+    next.flush(at(10));
+    assert_eq!((next.told(&key).percent, next.told(&key).as_of), (Some(31.0), at(3)));
+    next.quota.observe(&statement(line, at(11), &key, 31.0), at(11));
+    assert!(next.quota.take_entries().is_empty(), "it says what it said before");
+}
+
+#[test]
+fn a_session_that_is_idle_does_not_make_its_limits_fresh() {
+    let key = LimitKey::five_hour(Tool::ClaudeCode);
+    let at = |minutes: i64| start().plus_ms(minutes * MINUTE_MS);
+    let limits = |percent| statement(ReadingSource::StatusLine, at(0), &key, percent).limits;
+    let line = |session: &str, percent, api_ms| StatusLine {
+        session: Some(session.into()),
+        api_ms: Some(api_ms),
+        limits: limits(percent),
+        ..StatusLine::default()
+    };
+    let mut desk = Desk::new();
+    desk.quota.status_line(Tool::ClaudeCode, &line("idle", 20.0, 10), None, at(0));
+    desk.quota.status_line(Tool::ClaudeCode, &line("busy", 35.0, 10), None, at(10));
+    desk.quota.status_line(Tool::ClaudeCode, &line("idle", 20.0, 10), Some(at(0)), at(20));
+    desk.flush(at(20));
+    assert_eq!((desk.told(&key).percent, desk.told(&key).as_of), (Some(35.0), at(10)));
+}
