@@ -35,10 +35,9 @@ endif
 
 binary    := target/release/dashboard
 quick     := target/quick/dashboard
-demo_site := target/demo/pkg/dashboard.wasm
-live_site := target/site/pkg/dashboard.wasm
+page      := target/site/pkg/dashboard.wasm
 
-# The server's packages. Not the whole workspace: `ssr` and `hydrate` would unify. The page is WASM and built as that.
+# The server's packages. Not the whole workspace: `ssr` and `csr` would unify. The page is WASM and built as that.
 native := -p dashboard-core -p app -p server
 wasm   := -p dashboard-core -p app -p frontend --target wasm32-unknown-unknown
 
@@ -63,7 +62,12 @@ dev: page-tools cargo-leptos ## Run with live reload: rebuilds on every change
 	exec cargo leptos watch
 
 .PHONY: demo
-demo: $(demo_site) ## Build the static demo site in target/demo
+demo: $(quick) ## Build the static demo site in target/demo
+	rm -rf target/demo
+	$(quick) demo --out target/demo
+
+.PHONY: page
+page: $(page) ## Build the page alone, in target/site
 
 .PHONY: check
 check: rust-components ## Check quickly while working: format, lints, tests of the core
@@ -77,7 +81,6 @@ test: rust-components page-tools cargo-deny chromium ## Run everything CI runs, 
 	tsc --project end2end
 	cargo deny check --hide-inclusion-graph licenses bans sources
 	cargo clippy $(native) --all-targets --locked -- -D warnings
-	cargo clippy $(wasm) --features frontend/hydrate --locked -- -D warnings
 	cargo clippy $(wasm) --features frontend/csr --locked -- -D warnings
 	cargo test $(native) --locked $(test_args)
 	cargo test -p dashboard-core --target wasm32-unknown-unknown --locked
@@ -103,42 +106,28 @@ fuzz: ## Fuzz each parser for MINUTES=10, keeping what was found interesting in 
 			-artifact_prefix=artifacts/$$parser- || exit; \
 	done
 
-# ---- The binary and the two builds of the page inside it -----------------------------------------------------------
+# ---- The binary and the page inside it ------------------------------------------------------------------------------
 
-$(binary) $(quick): target/%/dashboard: $(demo_site) $(live_site) $(call sources,server)
+$(binary) $(quick): target/%/dashboard: $(page) $(call sources,server)
 	cargo build --profile $* --locked -p server --features embed
 	@touch $@
 
-# $(call page,DIR,FEATURE,OPTIONS): compiles the page into DIR. Names and places are those of cargo-leptos, which the
-# server and `make dev` go by. -Os, because what is left of -Oz compresses worse.
-define page
-	cargo build --profile wasm-release --target wasm32-unknown-unknown -p frontend --features $(2) --locked $(3)
-	rm -rf $(1) target/bindgen
-	mkdir -p $(1)/pkg
-	cp public/* $(1)/
+# Names and places are those of cargo-leptos, which the server and `make dev` go by. The views hide their types, which
+# makes the code smaller. -Os, because what is left of -Oz compresses worse; -tnh, because nothing here relies on a trap.
+features := --enable-bulk-memory --enable-mutable-globals --enable-nontrapping-float-to-int --enable-sign-ext \
+	--enable-reference-types --enable-multivalue
+$(page): $(page_sources) | page-tools
+	cargo build --profile wasm-release --target wasm32-unknown-unknown -p frontend --features csr --locked \
+		--config 'target.wasm32-unknown-unknown.rustflags=["--cfg", "erase_components"]'
+	rm -rf target/site target/bindgen
+	mkdir -p target/site/pkg
+	cp public/* target/site/
+	esbuild public/loader.js --minify --format=esm --log-level=warning --outfile=target/site/loader.js --allow-overwrite
 	wasm-bindgen --target web --no-typescript --remove-name-section --out-dir target/bindgen --out-name dashboard \
 		target/wasm32-unknown-unknown/wasm-release/frontend.wasm
-	wasm-opt -Os --enable-bulk-memory --enable-mutable-globals --enable-nontrapping-float-to-int --enable-sign-ext \
-		--enable-reference-types --enable-multivalue target/bindgen/dashboard_bg.wasm -o $(1)/pkg/dashboard.wasm
-	esbuild target/bindgen/dashboard.js --minify --format=esm --log-level=warning --outfile=$(1)/pkg/dashboard.js
-	esbuild style/main.css --bundle --minify --log-level=warning --outfile=$(1)/pkg/dashboard.css
-endef
-
-# The static demo: the page that mounts itself, with one index per route so that any web server can serve it.
-# Its views hide their types, which makes the code smaller; a page that hydrates must not, unless its server does.
-erased := --config 'target.wasm32-unknown-unknown.rustflags=["--cfg", "erase_components"]'
-$(demo_site): $(page_sources) | page-tools
-	$(call page,target/demo,csr,$(erased))
-	cp frontend/static/index.html frontend/static/loader.js target/demo/
-	@for route in sessions history health-report settings; do \
-		mkdir -p target/demo/$$route; \
-		sed 's|"\./|"../|g' frontend/static/index.html > target/demo/$$route/index.html; \
-	done
-	@touch $@
-
-# The page that hydrates what the server renders.
-$(live_site): $(page_sources) | page-tools
-	$(call page,target/site,hydrate)
+	wasm-opt -Os -tnh -lmu --converge $(features) target/bindgen/dashboard_bg.wasm -o $@
+	esbuild target/bindgen/dashboard.js --minify --format=esm --log-level=warning --outfile=target/site/pkg/dashboard.js
+	esbuild style/main.css --bundle --minify --log-level=warning --outfile=target/site/pkg/dashboard.css
 	@touch $@
 
 # ---- Tools: each is installed when missing or of another version -----------------------------------------------------

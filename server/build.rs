@@ -1,6 +1,6 @@
-//! With the feature `embed`: puts the built page and the static demo into the binary.
+//! With the feature `embed`: puts the built page into the binary.
 //!
-//! Both have to be built before; a release without them would be an empty page, so it is refused here.
+//! It has to be built before; a release without it would be an empty page, so that is refused here.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -22,9 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let workspace = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("..");
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let site =
-        files(&workspace.join("target/site"), "pkg/dashboard.wasm", "cargo leptos build --release --frontend-only")?;
-    let demo = files(&workspace.join("target/demo"), "index.html", "make demo")?;
+    let site = files(&workspace.join("target/site"), "pkg/dashboard.wasm", "make page")?;
 
     let mut code = String::from("pub(crate) static SITE: &[Embedded] = &[\n");
     for (index, (path, file)) in site.iter().enumerate() {
@@ -36,10 +34,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             code,
             "    Embedded {{ path: {path:?}, plain: include_bytes!({file:?}), brotli: {brotli}, gzip: {gzip}, hash: {hash:?} }},"
         )?;
-    }
-    code.push_str("];\n\npub(crate) static DEMO: &[(&str, &[u8])] = &[\n");
-    for (path, file) in &demo {
-        writeln!(code, "    ({path:?}, include_bytes!({file:?})),")?;
     }
     code.push_str("];\n");
     fs::write(out.join("embedded.rs"), code)?;

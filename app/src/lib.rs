@@ -1,15 +1,16 @@
 //! The Leptos application: what a person sees.
 //!
-//! One tree of components for three lives: rendered to HTML by the server (`ssr`), taken over in
-//! the browser (`hydrate`), or mounted there by the static site (`csr`). It reads one
-//! [`feed::Store`], whoever fills it, and never computes a figure: that is the core's.
+//! One tree of components for two lives: rendered to HTML by the server (`ssr`), and mounted in the browser (`csr`) in
+//! the place of that HTML. It reads one [`feed::Store`], whoever fills it, and never computes a figure: that is the
+//! core's.
 
 // What the `component` macro makes is `pub`, whatever was written.
 #![allow(unreachable_pub)]
 
-#[cfg(all(target_arch = "wasm32", not(feature = "csr")))]
+#[cfg(target_arch = "wasm32")]
 mod api;
 pub mod feed;
+mod head;
 mod pages;
 mod panels;
 mod site;
@@ -18,11 +19,11 @@ mod ui;
 
 use leptos::ev;
 use leptos::prelude::*;
-use leptos_meta::{Body, Html, provide_meta_context};
 use leptos_router::components::{FlatRoutes, Route, Router};
 use leptos_router::path;
 
 use crate::feed::Store;
+use crate::head::{Root, set_attribute};
 use crate::pages::{HealthReportPage, HistoryPage, LivePage, NotFoundPage, SessionPage, SessionsPage, SettingsPage};
 use crate::panels::{Announcer, DemoBanner, Dismissed, OutdatedBanner, TopBar, mode, toggle_pause};
 use crate::site::Site;
@@ -30,27 +31,29 @@ use crate::theme::Theme;
 use crate::ui::{Sprite, calc};
 
 #[cfg(feature = "ssr")]
-pub use crate::document::shell;
-pub use crate::theme::ServerCookies;
+pub mod document;
 
-#[cfg(feature = "ssr")]
-mod document;
+/// Paths of the pages, as axum's router writes them; [`App`] has a route for each.
+pub const ROUTES: [&str; 6] = ["/", "/sessions", "/sessions/{id}", "/history", "/health-report", "/settings"];
 
 /// The page's body.
 #[component]
 pub fn App() -> impl IntoView {
-    provide_meta_context();
-    let store = feed::start();
     let site = Site::provide();
+    let store = feed::start(&site);
     let theme = Theme::provide();
     Dismissed::provide();
     listen_to_keys(store, theme);
-    let connection = move || store.connection.with(|view| view.status.as_str());
     let mode = mode();
-    let busy = move || (!store.ready.get()).then_some("true");
+    set_attribute(Root::Document, "data-theme", calc(move || theme.get().attribute()));
+    set_attribute(
+        Root::Body,
+        "data-connection",
+        calc(move || store.connection.with(|view| Some(view.status.as_str()))),
+    );
+    set_attribute(Root::Body, "data-mode", calc(move || Some(mode.get().as_str())));
+    set_attribute(Root::Body, "aria-busy", calc(move || (!store.ready.get()).then_some("true")));
     view! {
-        <Html {..} data-theme=calc(move || theme.get().attribute()) />
-        <Body {..} data-connection=connection data-mode=calc(move || mode.get().as_str()) aria-busy=busy />
         // Left to the browser, which moves the focus as well.
         <a class="skip" href="#main" rel="external">"Skip to content"</a>
         <Sprite />

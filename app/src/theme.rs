@@ -7,8 +7,9 @@ use leptos::prelude::*;
 const COOKIE: &str = "dashboard_theme";
 
 /// The `Cookie` header of the request the page is rendered for; provided by the server as context.
+#[cfg(feature = "ssr")]
 #[derive(Clone, Debug, Default)]
-pub struct ServerCookies(pub String);
+pub(crate) struct ServerCookies(pub(crate) String);
 
 /// The page's colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,12 +75,12 @@ impl Theme {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "ssr")]
 fn cookies() -> String {
     use_context::<ServerCookies>().unwrap_or_default().0
 }
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(not(feature = "ssr"))]
 fn cookies() -> String {
     html_document().and_then(|document| document.cookie().ok()).unwrap_or_default()
 }

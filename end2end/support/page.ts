@@ -39,7 +39,7 @@ export async function expectTotals(page: Page, home: Home): Promise<void> {
   });
 }
 
-/** Opens a page of a live dashboard and waits until it is hydrated and connected. */
+/** Opens a page of a live dashboard and waits until it is mounted and connected. */
 export async function openLive(page: Page, path = "/"): Promise<void> {
   await page.goto(path);
   await expectMetrics(page, { connection: "live" });

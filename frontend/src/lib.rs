@@ -1,15 +1,7 @@
-//! The WASM entry point. The served page is hydrated; the static site's is mounted.
+//! The page's WASM entry point.
 
-/// Called by the loader once the module is there.
-#[cfg(feature = "hydrate")]
-#[wasm_bindgen::prelude::wasm_bindgen]
-pub fn hydrate() {
-    console_error_panic_hook::set_once();
-    leptos::mount::hydrate_body(app::App);
-}
-
-/// Called by the static site's loader once the module is there.
-#[cfg(feature = "csr")]
+/// Builds the page at the end of the body. Called by the loader (`public/loader.js`), which then takes away what was
+/// served.
 #[wasm_bindgen::prelude::wasm_bindgen]
 pub fn mount() {
     console_error_panic_hook::set_once();

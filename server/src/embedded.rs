@@ -1,4 +1,4 @@
-//! The built page and the static demo inside the binary; written by build.rs.
+//! The built page inside the binary; written by build.rs.
 
 /// A file of the site, with its compressed forms where they are smaller.
 pub(crate) struct Embedded {
@@ -14,5 +14,5 @@ pub(crate) struct Embedded {
     pub(crate) hash: &'static str,
 }
 
-// `SITE`, sorted by path, and `DEMO`.
+// `SITE`, sorted by path.
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));

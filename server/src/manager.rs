@@ -206,7 +206,7 @@ impl DashboardManager {
         });
 
         let (hub_, health_) = (hub.clone(), health.clone());
-        let leptos = http::leptos_options()?;
+        let development = http::development()?;
         let app = App {
             hub: hub_,
             health: health_,
@@ -225,7 +225,7 @@ impl DashboardManager {
             high_water: http::HighWater::default(),
             turns: Arc::new(Semaphore::new(http::REPORTS_AT_ONCE)),
             reports: http::Reports::default(),
-            leptos,
+            development,
         };
         let (stop_http, stopped) = oneshot::channel();
         let budget = http::ConnectionBudget::of_process();

@@ -21,7 +21,8 @@ use leptos::ev;
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
-use super::{BUILD_META, Store};
+use super::Store;
+use crate::site::BUILD_META;
 
 /// Frames of ours that may wait for the socket. There are never more than a few; one too many is
 /// not sent, and the machine asks again.

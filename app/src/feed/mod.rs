@@ -7,31 +7,25 @@
 
 #[cfg(target_arch = "wasm32")]
 mod demo;
-#[cfg(all(target_arch = "wasm32", not(feature = "csr")))]
+#[cfg(target_arch = "wasm32")]
 mod live;
 
 use std::str::FromStr;
 use std::sync::Arc;
 
 use dashboard_core::connection::{ConnectionStatus, ConnectionView};
-use dashboard_core::ids::{BuildId, SessionId};
+use dashboard_core::ids::SessionId;
 use dashboard_core::protocol::Boot;
 use dashboard_core::simulator::Scenario;
 use dashboard_core::state::DashboardState;
 use dashboard_core::time::Timestamp;
 use leptos::prelude::*;
 
+use crate::site::Site;
+
 /// What the server rendered the page from; provided by it as context, `None` for a skeleton.
 #[derive(Clone, Debug)]
 pub struct ServerBoot(pub Option<Arc<Boot>>);
-
-/// The build of the page that the server serves; provided by it as context, and in the document as [`BUILD_META`].
-#[derive(Clone, Debug)]
-pub struct ServerBuild(pub BuildId);
-
-/// Name of the `meta` element that holds the build the page was served with.
-#[cfg_attr(feature = "csr", allow(dead_code, reason = "the static site has no server"))]
-pub(crate) const BUILD_META: &str = "dashboard-build";
 
 /// The page's data. A handful of signals, so it is `Copy`; views find it by [`expect_context`].
 #[derive(Clone, Copy, Debug)]
@@ -88,46 +82,33 @@ fn parameter<T: FromStr>(query: &str, name: &str) -> Option<T> {
     pairs.find(|(key, _)| *key == name)?.1.parse().ok()
 }
 
-/// Whether the address asks for the demo. The static site has nothing else to show.
+/// Whether the address asks for the demo.
 fn wants_demo(query: &str) -> bool {
-    let named = |pair: &str| pair == "demo" || pair.starts_with("demo=");
-    cfg!(feature = "csr") || query.trim_start_matches('?').split('&').any(named)
+    query.trim_start_matches('?').split('&').any(|pair| pair == "demo" || pair.starts_with("demo="))
 }
 
-/// Starts the feed the address asks for. Called once, by the page.
-pub(crate) fn start() -> Store {
+/// Starts the feed the address asks for; the static site has nothing but the demo. Called once, by the page.
+pub(crate) fn start(site: &Site) -> Store {
     let query = query();
-    let demo = wants_demo(&query).then(|| DemoControl::of_query(&query));
+    let demo = (site.is_static() || wants_demo(&query)).then(|| DemoControl::of_query(&query));
     let boot = if demo.is_some() { None } else { boot() };
     let store = Store::provide(boot.as_deref(), demo);
     #[cfg(target_arch = "wasm32")]
-    {
-        // In an effect, because the first client render must equal what the server sent.
-        let page = boot.map(|boot| (boot.epoch.clone(), boot.state.seq));
-        Effect::new(move |_| match demo {
-            Some(control) => demo::run(store, control),
-            #[cfg(not(feature = "csr"))]
-            None => live::run(store, page.clone()),
-            #[cfg(feature = "csr")]
-            None => drop(page.clone()),
-        });
+    match demo {
+        Some(control) => demo::run(store, control),
+        None => live::run(store, boot.map(|boot| (boot.epoch.clone(), boot.state.seq))),
     }
     store
 }
 
-/// The state the server rendered the page from.
-#[cfg(all(not(target_arch = "wasm32"), not(feature = "csr")))]
+/// The state the server renders the page from.
+#[cfg(not(target_arch = "wasm32"))]
 fn boot() -> Option<Arc<Boot>> {
     use_context::<ServerBoot>().and_then(|boot| boot.0)
 }
 
-/// None: so that nothing that reads JSON is in the static site's WASM.
-#[cfg(feature = "csr")]
-fn boot() -> Option<Arc<Boot>> {
-    None
-}
-
-#[cfg(all(target_arch = "wasm32", not(feature = "csr")))]
+/// The state the server rendered the page from.
+#[cfg(target_arch = "wasm32")]
 fn boot() -> Option<Arc<Boot>> {
     let text = document().get_element_by_id("boot")?.text_content()?;
     serde_json::from_str(&text).map(Arc::new).ok()

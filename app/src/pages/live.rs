@@ -1,9 +1,9 @@
 //! The live page: will I be blocked, when will the context compact, what does it cost.
 
 use leptos::prelude::*;
-use leptos_meta::Title;
 
 use crate::feed::Store;
+use crate::head::set_title;
 use crate::panels::{
     AlertsPanel, ContextPanel, CostPanel, DemoPanel, EventsPanel, HealthPanel, QuotaPanel, SessionsPanel, TokensPanel,
     focus,
@@ -15,8 +15,8 @@ use crate::ui::calc;
 pub(crate) fn LivePage() -> impl IntoView {
     let store = expect_context::<Store>();
     let focus = focus();
+    set_title(Signal::stored("Live – Dashboard".to_owned()));
     view! {
-        <Title text="Live – Dashboard" />
         <main id="main" tabindex="-1">
             <h1 class="vh">"Live"</h1>
             <DemoPanel />

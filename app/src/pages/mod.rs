@@ -16,21 +16,16 @@ pub(crate) use session::SessionPage;
 pub(crate) use sessions::SessionsPage;
 pub(crate) use settings::SettingsPage;
 
-#[cfg(not(feature = "ssr"))]
-use crate::ui::calc;
 use leptos::prelude::*;
-use leptos_meta::Title;
+
+use crate::head::set_title;
+use crate::ui::calc;
 
 /// The frame of a secondary page: its name, one line about it, and its cards.
 #[component]
 fn Page(#[prop(into)] title: Signal<String>, #[prop(into)] about: Signal<String>, children: Children) -> impl IntoView {
-    // The server writes the head after the page's owner is gone, when a signal can no longer be read.
-    #[cfg(feature = "ssr")]
-    let document_title = format!("{} – Dashboard", title.get_untracked());
-    #[cfg(not(feature = "ssr"))]
-    let document_title = calc(move || format!("{} – Dashboard", title.get()));
+    set_title(calc(move || format!("{} – Dashboard", title.get())));
     view! {
-        <Title text=document_title />
         <main id="main" class="page" tabindex="-1">
             <div class="page-head">
                 <h1>{title}</h1>

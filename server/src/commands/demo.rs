@@ -42,38 +42,40 @@ fn write(target: &Path, content: &[u8]) -> std::io::Result<()> {
     std::fs::write(target, content)
 }
 
-#[cfg(feature = "embed")]
+/// The static site, by path: the page's files, and a document for each of its fixed routes.
 mod site {
     use std::borrow::Cow;
 
-    /// The site inside the binary, by path.
-    #[allow(clippy::unnecessary_wraps, reason = "reading from disk, the other way, can fail")]
+    /// All files.
     pub(super) fn files() -> anyhow::Result<Vec<(String, Cow<'static, [u8]>)>> {
-        Ok(crate::embedded::DEMO.iter().map(|(path, content)| ((*path).to_owned(), (*content).into())).collect())
+        let mut files = page()?;
+        files
+            .extend(app::document::static_documents().into_iter().map(|(path, html)| (path, html.into_bytes().into())));
+        Ok(files)
     }
-}
 
-#[cfg(not(feature = "embed"))]
-mod site {
-    use std::borrow::Cow;
-    use std::path::Path;
+    /// The page inside the binary.
+    #[cfg(feature = "embed")]
+    #[allow(clippy::unnecessary_wraps, reason = "reading from disk, the other way, can fail")]
+    fn page() -> anyhow::Result<Vec<(String, Cow<'static, [u8]>)>> {
+        Ok(crate::embedded::SITE.iter().map(|file| (file.path.to_owned(), file.plain.into())).collect())
+    }
 
-    use anyhow::{Context, bail};
-    use walkdir::WalkDir;
+    /// The page of the last build.
+    #[cfg(not(feature = "embed"))]
+    fn page() -> anyhow::Result<Vec<(String, Cow<'static, [u8]>)>> {
+        use anyhow::{Context, bail};
+        use walkdir::WalkDir;
 
-    /// Where the build puts it.
-    const BUILT: &str = "target/demo";
-
-    /// The site of the last build, by path.
-    pub(super) fn files() -> anyhow::Result<Vec<(String, Cow<'static, [u8]>)>> {
-        if !Path::new(BUILT).join("index.html").is_file() {
-            bail!("there is no demo site in {BUILT}, and this build carries none: run `make demo`");
+        let built = std::path::Path::new("target/site");
+        if !built.join("pkg/dashboard.wasm").is_file() {
+            bail!("there is no page in {}, and this build carries none: run `make page`", built.display());
         }
         let mut files = Vec::new();
-        for entry in WalkDir::new(BUILT).sort_by_file_name() {
-            let entry = entry.with_context(|| format!("cannot list {BUILT}"))?;
+        for entry in WalkDir::new(built).sort_by_file_name() {
+            let entry = entry.with_context(|| format!("cannot list {}", built.display()))?;
             if entry.file_type().is_file() {
-                let path = entry.path().strip_prefix(BUILT)?.to_string_lossy().into_owned();
+                let path = entry.path().strip_prefix(built)?.to_string_lossy().into_owned();
                 let content = std::fs::read(entry.path()).with_context(|| format!("cannot read {path}"))?;
                 files.push((path, content.into()));
             }

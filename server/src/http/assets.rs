@@ -33,7 +33,7 @@ pub(crate) fn build_id() -> BuildId {
 
 /// Whether the file decides what a page does: its code, not its style or icons.
 fn is_script(path: &str) -> bool {
-    path.starts_with("pkg/") && (path.ends_with(".wasm") || path.ends_with(".js"))
+    path.ends_with(".wasm") || path.ends_with(".js")
 }
 
 /// The file at `path` (of a request, with its leading slash) as an answer to a request with `headers`.
@@ -48,10 +48,11 @@ pub(super) async fn find(path: &str, headers: &HeaderMap) -> Option<Response> {
 
 fn answer(path: &str, asset: Asset, headers: &HeaderMap) -> Response {
     let (body, encoding) = match (asset.brotli, asset.gzip) {
-        (Some(brotli), _) if accepts(headers, "br") => (brotli, Some("br")),
-        (_, Some(gzip)) if accepts(headers, "gzip") => (gzip, Some("gzip")),
+        (Some(brotli), _) if Coding::Brotli.is_accepted(headers) => (brotli, Some(Coding::Brotli)),
+        (_, Some(gzip)) if Coding::Gzip.is_accepted(headers) => (gzip, Some(Coding::Gzip)),
         _ => (asset.plain, None),
     };
+    let encoding = encoding.map(Coding::as_str);
     // A strong tag names bytes, and the forms differ in theirs.
     let etag = format!("\"{}{}\"", asset.hash, encoding.map_or_else(String::new, |encoding| format!("-{encoding}")));
     let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
@@ -76,15 +77,39 @@ fn answer(path: &str, asset: Asset, headers: &HeaderMap) -> Response {
     response
 }
 
-/// Whether the client takes `coding`: it names it, and not with `q=0`.
-fn accepts(headers: &HeaderMap, coding: &str) -> bool {
-    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|list| list.split(',')).any(|item| {
-        let mut parts = item.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(coding));
-        let weight = parts.find_map(|part| part.strip_prefix("q=")).and_then(|q| q.parse::<f32>().ok());
-        named && weight.is_none_or(|q| q > 0.0)
-    })
+/// How a body is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    /// `br`.
+    Brotli,
+    /// `gzip`.
+    Gzip,
+}
+
+impl Coding {
+    /// Its name in headers.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Brotli => "br",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    /// The smallest form the client takes.
+    pub(super) fn best(headers: &HeaderMap) -> Option<Self> {
+        [Self::Brotli, Self::Gzip].into_iter().find(|coding| coding.is_accepted(headers))
+    }
+
+    /// Whether the client takes it: it names it, and not with `q=0`.
+    fn is_accepted(self, headers: &HeaderMap) -> bool {
+        let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|list| list.split(',')).any(|item| {
+            let mut parts = item.split(';').map(str::trim);
+            let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(self.as_str()));
+            let weight = parts.find_map(|part| part.strip_prefix("q=")).and_then(|q| q.parse::<f32>().ok());
+            named && weight.is_none_or(|q| q > 0.0)
+        })
+    }
 }
 
 fn content_type(path: &str) -> &'static str {
@@ -138,9 +163,11 @@ mod source {
 
     /// The page's code: path and hash of each file, sorted; none before the page has been built.
     pub(super) fn scripts() -> Vec<(String, String)> {
-        let files = std::fs::read_dir(root().join("pkg")).into_iter().flatten().filter_map(Result::ok);
-        let mut scripts: Vec<_> = files
-            .map(|file| format!("pkg/{}", file.file_name().to_string_lossy()))
+        let files = |dir: &str| std::fs::read_dir(root().join(dir)).into_iter().flatten().filter_map(Result::ok);
+        let path = |dir: &str, file: std::fs::DirEntry| format!("{dir}{}", file.file_name().to_string_lossy());
+        let mut scripts: Vec<_> = ["", "pkg/"]
+            .into_iter()
+            .flat_map(|dir| files(dir).map(move |file| path(dir, file)))
             .filter(|path| super::is_script(path))
             .filter_map(|path| std::fs::read(root().join(&path)).ok().map(|content| (path, content_hash(&content))))
             .collect();
@@ -148,7 +175,8 @@ mod source {
         scripts
     }
 
-    fn root() -> PathBuf {
+    /// Where the built page is.
+    pub(super) fn root() -> PathBuf {
         std::env::var_os("LEPTOS_SITE_ROOT").map_or_else(|| "target/site".into(), PathBuf::from)
     }
 

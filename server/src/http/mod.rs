@@ -107,8 +107,8 @@ pub struct App {
     pub turns: Arc<Semaphore>,
     /// Reports under way.
     pub reports: Reports,
-    /// The page's build.
-    pub leptos: LeptosOptions,
+    /// The development server that tells pages to reload, while there is one.
+    pub development: Option<LeptosOptions>,
 }
 
 /// Reports that are being made: whoever asks the same of the same state meanwhile shares the bytes. Clones share them.
@@ -167,11 +167,10 @@ async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-/// The page's build, from the environment under cargo-leptos and from constants otherwise.
-pub(crate) fn leptos_options() -> anyhow::Result<LeptosOptions> {
-    let mut options = get_configuration(None).context("cannot read the page's configuration")?.leptos_options;
-    options.output_name = "dashboard".into();
-    Ok(options)
+/// The development server, where cargo-leptos says that it watches.
+pub(crate) fn development() -> anyhow::Result<Option<LeptosOptions>> {
+    let options = || get_configuration(None).context("cannot read the development server's options");
+    std::env::var_os("LEPTOS_WATCH").map(|_| Ok(options()?.leptos_options)).transpose()
 }
 
 /// An error as the API and the guard answer it: `{"error":"…","message":"…"}`.

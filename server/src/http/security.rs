@@ -323,11 +323,11 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     response
 }
 
-/// What a served page may load and do: our own files, the scripts that carry `nonce`, our own socket.
+/// What a served page may load and do: our own files, our own socket, and no inline script.
 ///
 /// `host` is spelled out for browsers in which `'self'` does not cover WebSockets; `reload_port` is
-/// the development server's, if it runs.
-pub(super) fn page_policy(nonce: &str, host: Option<&Authority>, reload_port: Option<u32>) -> String {
+/// the development server's, if it runs, and `nonce` that of its script in the page.
+pub(super) fn page_policy(nonce: Option<&str>, host: Option<&Authority>, reload_port: Option<u32>) -> String {
     let mut connect = "'self'".to_owned();
     if let Some(host) = host {
         connect += &format!(" ws://{host} wss://{host}");
@@ -335,8 +335,9 @@ pub(super) fn page_policy(nonce: &str, host: Option<&Authority>, reload_port: Op
             connect += &format!(" ws://{}:{port}", host.host());
         }
     }
+    let nonce = nonce.map_or_else(String::new, |nonce| format!(" 'nonce-{nonce}'"));
     format!(
-        "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self'; \
+        "default-src 'none'; script-src 'self'{nonce} 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; \
          style-src-attr 'unsafe-inline'; connect-src {connect}; img-src 'self' data:; font-src 'self'; \
          manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )

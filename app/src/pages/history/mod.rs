@@ -3,7 +3,6 @@
 //! With a server, its reports: any range, any grouping ([`served`]). Without one, the days the state holds.
 
 mod rows;
-#[cfg(not(feature = "csr"))]
 mod served;
 
 use leptos::prelude::*;
@@ -17,7 +16,6 @@ use crate::ui::{Derived, calc};
 /// The page at `/history`.
 #[component]
 pub(crate) fn HistoryPage() -> impl IntoView {
-    #[cfg(not(feature = "csr"))]
     if expect_context::<Store>().demo.is_none() {
         return served::history();
     }
