@@ -25,7 +25,7 @@ function keep(body) {
     scrolled: elements
       .filter((element) => element.scrollTop !== 0 || element.scrollLeft !== 0)
       .map((element) => [place(body, element), element.scrollLeft, element.scrollTop]),
-    fields: elements.filter(isChanged).map((field) => [place(body, field), field.value, field.checked]),
+    fields: elements.filter(isChanged).map((field) => [place(body, field), isChoice(field) ? null : field.value]),
     details: elements
       .filter((element) => element.tagName === "DETAILS")
       .map((element) => [place(body, element), element.open]),
@@ -42,18 +42,23 @@ function giveBack(body, kept) {
     const element = at(body, where);
     if (element) element.open = open;
   }
-  for (const [where, value, checked] of kept.fields) {
+  for (const [where, value] of kept.fields) {
     const field = at(body, where);
     if (!field) continue;
-    field.value = value;
-    field.checked = checked;
+    if (value === null) field.checked = !field.defaultChecked;
+    else field.value = value;
+    // A radio button that another one has put out says nothing.
+    if (field.type === "radio" && !field.checked) continue;
     // The page hears of it as if it were typed now.
     for (const type of ["input", "change"]) field.dispatchEvent(new Event(type, { bubbles: true }));
   }
-  if (kept.focus) {
-    const element = at(body, kept.focus.place);
-    element?.focus({ preventScroll: true });
-    if (element && kept.focus.caret) element.setSelectionRange(...kept.focus.caret);
+  const focused = kept.focus && at(body, kept.focus.place);
+  if (focused) {
+    focused.focus({ preventScroll: true });
+    const setCaret = () => kept.focus.caret && focused.setSelectionRange(...kept.focus.caret);
+    setCaret();
+    // The page puts what it has heard into the field, which moves the caret; still before anything is drawn.
+    requestAnimationFrame(setCaret);
   }
   if (kept.selection) {
     const [anchor, focus] = kept.selection.map((where) => node(body, where));
@@ -68,8 +73,13 @@ function giveBack(body, kept) {
 /** Whether a field holds something else than it was served with. */
 function isChanged(element) {
   if (element.tagName === "SELECT") return [...element.options].some((option) => option.selected !== option.defaultSelected);
-  if (element.tagName !== "INPUT" && element.tagName !== "TEXTAREA") return false;
-  return element.value !== element.defaultValue || (element.checked ?? false) !== (element.defaultChecked ?? false);
+  if (isChoice(element)) return element.checked !== element.defaultChecked;
+  return (element.tagName === "INPUT" || element.tagName === "TEXTAREA") && element.value !== element.defaultValue;
+}
+
+/** Whether a field is on or off. */
+function isChoice(field) {
+  return field.type === "radio" || field.type === "checkbox";
 }
 
 /** The selection in a text field; null of other elements. */

@@ -60,7 +60,7 @@ async function transferred(page: Page, site: StaticServer, siteDir: string): Pro
 }
 
 test("the static site does not grow", async ({ page, site, siteDir }) => {
-  expect(await transferred(page, site, siteDir)).toBeLessThanOrEqual(446_000);
+  expect(await transferred(page, site, siteDir)).toBeLessThanOrEqual(545_000);
 });
 
 test("the static site is small", async ({ page, site, siteDir }) => {

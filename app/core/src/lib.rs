@@ -36,3 +36,4 @@ mod tools;
 pub mod tracker;
 pub mod transcript;
 pub mod units;
+pub mod worker;

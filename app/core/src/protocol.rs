@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Seq, SequencedEvent};
 use crate::ids::{BuildId, Epoch};
+use crate::simulator::Scenario;
 use crate::state::{DashboardState, Mode};
 use crate::time::Timestamp;
 
@@ -89,6 +90,28 @@ pub enum ClientFrame {
     Pause,
     /// Send what was held back, then go on.
     ResumeUpdates,
+}
+
+/// From the page to its worker, which otherwise speaks as a server does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerFrame {
+    /// Begin a simulation: answered by `hello` and `snapshot`, in a numbering of its own.
+    Simulate {
+        /// The story.
+        scenario: Scenario,
+        /// What its chance depends on.
+        seed: u64,
+        /// The browser's zone, for the simulated days.
+        utc_offset_s: i32,
+    },
+    /// Let this much virtual time pass: answered by `events`, if any happened, and a `heartbeat` with the virtual time.
+    Advance {
+        /// Virtual milliseconds.
+        ms: u32,
+    },
+    /// What the page would say to a server. `resume` is answered by a snapshot.
+    Client(ClientFrame),
 }
 
 /// What the server puts into the page, so that the first paint needs no request.

@@ -1,0 +1,12 @@
+// The page's worker: passes frames between the page and the WASM that answers them.
+import init, { Worker } from "./pkg/worker.js";
+
+// Taken at once, so that nothing is lost while the WASM loads.
+let answer = (frame) => waiting.push(frame);
+const waiting = [];
+onmessage = ({ data }) => answer(data);
+
+await init({ module_or_path: new URL("./pkg/worker.wasm", import.meta.url) });
+const worker = new Worker();
+answer = (frame) => worker.handle(frame).forEach((frame) => postMessage(frame));
+waiting.forEach((frame) => answer(frame));
