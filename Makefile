@@ -91,6 +91,10 @@ test: rust-components page-tools cargo-deny chromium ## Run everything CI runs, 
 bench: build chromium ## Measure: reading beside well-known tools, and a written line to changed pixels (prints, never gates)
 	DASHBOARD_BINARY=$(binary) playwright test --config end2end/bench.config.ts
 
+.PHONY: backtest
+backtest: ## Score the forecast on windows that are over; DATA=DIR: a configuration directory's, instead of made-up days
+	@cargo run --quiet --locked -p server -- backtest $(if $(DATA),--config-dir '$(DATA)') $(ARGS)
+
 # The coverage that libFuzzer steers by is a pass of LLVM: no nightly compiler and no cargo-fuzz are needed.
 coverage := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table \
 	trace-compares) -Ccodegen-units=1 --cfg fuzzing

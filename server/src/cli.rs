@@ -14,6 +14,7 @@ use clap::{ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches,
 use dashboard_core::simulator::Scenario;
 use dashboard_core::tracker::Plan;
 
+use crate::commands::backtest::BacktestArgs;
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::prices::PricesArgs;
@@ -75,6 +76,9 @@ pub enum Commands {
     Statusline(StatuslineArgs),
     /// Write the static demo site
     Demo(DemoArgs),
+    /// Score the forecast on windows that are over
+    #[command(hide = true)]
+    Backtest(BacktestArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use server::cli::{Cli, Commands, config_file};
-use server::commands::{completions, demo, doctor, prices, report, start, statusline};
+use server::commands::{backtest, completions, demo, doctor, prices, report, start, statusline};
 use server::panics;
 use tracing_subscriber::EnvFilter;
 
@@ -31,6 +31,7 @@ fn run(command: Commands) -> anyhow::Result<ExitCode> {
         Commands::Report(args) => return report::run(&args),
         Commands::Doctor(args) => return doctor::run(&args),
         Commands::Statusline(args) => statusline::run(&args),
+        Commands::Backtest(args) => return backtest::run(&args),
         Commands::Demo(args) => demo::run(&args)?,
         Commands::Completions { shell } => completions::run(shell)?,
     }

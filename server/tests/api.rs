@@ -260,3 +260,29 @@ async fn a_simulation_has_reports_metrics_and_a_description_too() {
     }
     dashboard.stop().await;
 }
+
+#[tokio::test]
+async fn the_forecast_names_every_limit_and_the_next_session() {
+    let dashboard = TestDashboard::simulation().await;
+    let answer = get_json(&dashboard, "/api/v1/forecast?project=recipe-box").await;
+    let snapshot = get_json(&dashboard, "/api/v1/snapshot").await;
+    let limits = answer["limits"].as_object().unwrap();
+    let keys: BTreeSet<&String> = limits.keys().collect();
+    assert_eq!(keys, snapshot["state"]["limits"].as_object().unwrap().keys().collect());
+    assert!(keys.contains(&answer["binding"].as_str().unwrap().to_owned()), "{}", answer["binding"]);
+    let five_hour = &limits["claude-code/300"]["forecast"]["known"];
+    let share = &five_hour["expected"]["percent"];
+    let [low, median, high] = ["low", "median", "high"].map(|name| share[name].as_f64().unwrap());
+    assert!(low <= median && median <= high, "{five_hour}");
+    assert!(limits["claude-code/300"]["percent"].as_f64().unwrap() <= low, "{five_hour}");
+    let next = &answer["next_session"];
+    assert_eq!((next["tool"].as_str(), next["project"].as_str()), (Some("claude-code"), Some("recipe-box")));
+    assert!(next["prediction"]["sessions"].as_u64().unwrap() >= 5, "{next}");
+    assert!(["likely", "tight", "no"].contains(&next["can_start"]["fits"].as_str().unwrap()), "{next}");
+    assert_eq!(next["peak_hours"].as_array().unwrap().len(), 3);
+    for query in ["tool=nobody", "projects=x"] {
+        let response = get(&dashboard, &format!("/api/v1/forecast?{query}")).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{query}");
+    }
+    dashboard.stop().await;
+}

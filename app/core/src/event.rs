@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::{Alert, Silences};
+use crate::forecast::{Forecast, Interval};
 use crate::ids::{AgentId, ModelId, SessionId};
 use crate::level::Level;
 use crate::record::{
@@ -346,7 +347,7 @@ pub struct QuotaUpdate {
     /// Input + output tokens seen here in the window: what folk limits count. Not what the vendor
     /// counts, which includes other devices.
     pub used: Tokens,
-    /// The plan's limit in the same unit; null without a plan.
+    /// The limit of an estimate in the same unit: `learned` where there is one, else the plan's; null without either.
     pub limit: Option<Tokens>,
     /// Used share, 0 to 100 (more is possible for an estimate); null if unknown.
     pub percent: Option<f64>,
@@ -381,6 +382,66 @@ pub struct QuotaUpdate {
     /// The same tokens by model, most first.
     #[serde(default)]
     pub models: Vec<ModelShare>,
+    /// The same tokens by session, most first: the first eight.
+    #[serde(default)]
+    pub sessions: Vec<SessionShare>,
+    /// Percent of the window's use that was not seen here: what the vendor states beyond it, on other devices or on the
+    /// web. Null if it is not known what the tokens seen here are of the limit, and of an estimate.
+    #[serde(default)]
+    pub elsewhere_percent: Option<f64>,
+    /// What the limit allows, learned from the vendor's readings beside the tokens seen here; null if there were too few.
+    #[serde(default)]
+    pub learned: Option<LearnedLimit>,
+    /// Where it is heading.
+    #[serde(default)]
+    pub forecast: Forecast,
+}
+
+impl QuotaUpdate {
+    /// A limit of which nothing is known but that it is there.
+    pub fn unknown(key: LimitKey, as_of: Timestamp) -> Self {
+        Self {
+            key,
+            used: Tokens::ZERO,
+            limit: None,
+            percent: None,
+            starts_at: None,
+            reset_time: None,
+            provenance: Provenance::Estimated,
+            source: None,
+            as_of,
+            status: Level::Healthy,
+            blocked: false,
+            complete: true,
+            gone: false,
+            history: None,
+            used_by: Vec::new(),
+            models: Vec::new(),
+            sessions: Vec::new(),
+            elsewhere_percent: None,
+            learned: None,
+            forecast: Forecast::default(),
+        }
+    }
+}
+
+/// A limit learned from the vendor's readings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LearnedLimit {
+    /// Input + output tokens seen here that the whole limit stands for: median, and 10th and 90th percentile of what was
+    /// observed.
+    pub tokens: Interval<Tokens>,
+    /// How often it was observed.
+    pub observations: u64,
+}
+
+/// A session's part of a quota window, its subagents included.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionShare {
+    /// The session.
+    pub session: SessionId,
+    /// Percent of the window's tokens seen here.
+    pub percent: f64,
 }
 
 /// One point of a window's curve.

@@ -51,6 +51,18 @@ impl Thresholds {
     /// Context, in percent of the usable window: the part up to auto-compaction.
     pub const CONTEXT: Self = Self { warning: 50.0, danger: 80.0, critical: 90.0 };
 
+    /// A limit's level: by the used share, if it is known, and one step higher, up to danger, if the limit is forecast to
+    /// be reached before its reset; critical while it refuses requests (docs/decisions, Levels).
+    pub fn of_limit(&self, percent: Option<f64>, reached_before_reset: bool, blocked: bool) -> Level {
+        let by_share = percent.map_or(Level::Healthy, |percent| self.level(percent));
+        match (by_share, reached_before_reset) {
+            _ if blocked => Level::Critical,
+            (Level::Healthy, true) => Level::Warning,
+            (Level::Warning, true) => Level::Danger,
+            (by_share, _) => by_share,
+        }
+    }
+
     /// The level at `percent`.
     pub fn level(&self, percent: f64) -> Level {
         if percent >= self.critical {
@@ -120,6 +132,17 @@ mod tests {
         assert_eq!(quota.level(90.0), Level::Danger);
         assert_eq!(quota.level(95.0), Level::Critical);
         assert_eq!(Thresholds::CONTEXT.level(50.0), Level::Warning);
+    }
+
+    #[test]
+    fn a_forecast_before_the_reset_counts_one_step_up_to_danger() {
+        let level = |percent, before| Thresholds::QUOTA.of_limit(percent, before, false);
+        let levels = [None, Some(10.0), Some(80.0), Some(90.0), Some(95.0)].map(|p| (level(p, false), level(p, true)));
+        use Level::{Critical, Danger, Healthy, Warning};
+        let expected =
+            [(Healthy, Warning), (Healthy, Warning), (Warning, Danger), (Danger, Danger), (Critical, Critical)];
+        assert_eq!(levels, expected);
+        assert_eq!(Thresholds::QUOTA.of_limit(Some(10.0), false, true), Critical);
     }
 
     #[test]

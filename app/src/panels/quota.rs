@@ -1,6 +1,7 @@
 //! Quota: how much of each limit is used, when it is reset, and who used it.
 
 use dashboard_core::event::{Provenance, QuotaPoint, QuotaShare};
+use dashboard_core::forecast::{ConePoint, words};
 use dashboard_core::format;
 use dashboard_core::level::Level;
 use dashboard_core::record::{LimitKey, Tool};
@@ -31,6 +32,7 @@ struct Window {
     limit: Figure,
     resets: Figure,
     resets_long: String,
+    limit_at: Figure,
     provenance: &'static str,
     source: &'static str,
     source_age: String,
@@ -54,6 +56,7 @@ impl Window {
                 limit: Figure::unknown(),
                 resets: Figure::unknown(),
                 resets_long: String::new(),
+                limit_at: Figure::unknown(),
                 provenance: "",
                 source: "estimated",
                 source_age: String::new(),
@@ -76,8 +79,13 @@ impl Window {
             _ => ("no window open".to_owned(), String::new()),
         };
         let known = at.percent.is_some();
-        let verdict =
-            if known || main { quota.verdict(now) } else { format!("{} tokens used", format::tokens(at.used)) };
+        let forecast = (!main).then(|| words::brief(quota, &state.zone, now)).flatten().filter(|_| !at.blocked);
+        let verdict = match forecast {
+            Some(forecast) => forecast,
+            None if known || main => quota.verdict(now),
+            None => format!("{} tokens used", format::tokens(at.used)),
+        };
+        let limit_at = words::limit_at(quota, &state.zone, now).unwrap_or_else(|| format::UNKNOWN.to_owned());
         Self {
             name,
             percent_known: known,
@@ -86,6 +94,7 @@ impl Window {
             limit: Figure::tokens(at.limit),
             resets: Figure::instant(at.reset_time, resets),
             resets_long,
+            limit_at: Figure::instant(quota.limit_at(), limit_at),
             provenance: at.provenance.as_str(),
             source: if quota.is_outdated(now) { "outdated" } else { at.provenance.as_str() },
             source_age: source_age(quota, now),
@@ -119,7 +128,69 @@ fn source_age(quota: &LimitState, now: Timestamp) -> String {
     match quota.now.provenance {
         Provenance::Official => format!("{} ago", format::span(now.ms_since(quota.now.as_of))),
         Provenance::Estimated if !quota.now.complete => "incomplete".to_owned(),
+        Provenance::Estimated if quota.now.percent.is_some() => {
+            quota.learned_error_percent().map_or_else(String::new, |error| format!("±{}", format::percent(error)))
+        }
         Provenance::Estimated | Provenance::Simulated => String::new(),
+    }
+}
+
+/// Where the curve of the chosen window is heading. Places are in percent of the plot.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Heading {
+    /// Eight of ten futures.
+    cone: String,
+    /// The middle one, up to the limit.
+    median: String,
+    /// Where the limit is reached, and from where to where eight of ten futures reach it.
+    limit: Option<(f64, f64, f64)>,
+    /// From when on requests are refused, and how that is called.
+    blocked: Option<(f64, String)>,
+    /// What stands above the diamond, or at the cone's end.
+    label: String,
+    /// The share at the reset, where the limit is not reached before.
+    end: Option<f64>,
+}
+
+impl Heading {
+    fn of(state: &DashboardState, quota: &LimitState, scale: &Scale, now: Timestamp) -> Option<Self> {
+        let blocked = |from: Timestamp| {
+            let ms = quota.now.reset_time?.ms_since(from.max(now));
+            let words = if ms > 0 { format::span(ms) } else { String::new() };
+            Some((scale.x_percent(self::ms(from.max(now))), words))
+        };
+        if quota.now.blocked {
+            return Some(Self { blocked: blocked(now), ..Self::default() });
+        }
+        let outlook = quota.now.forecast.outlook()?;
+        let expected = outlook.expected;
+        let share = expected.percent?;
+        let place = |pick: fn(&ConePoint) -> f64| -> Vec<chart::Point> {
+            outlook.cone.iter().map(|point| (self::ms(point.at), pick(point).min(100.0))).collect()
+        };
+        let (low, high) = (place(|p| p.percent.low), place(|p| p.percent.high));
+        let limit_at = quota.limit_at();
+        let mut middle = place(|p| p.percent.median);
+        if let Some(at) = limit_at {
+            middle.retain(|&(x, y)| x < self::ms(at) && y < 100.0);
+            middle.push((self::ms(at), 100.0));
+        }
+        let times = expected.limit.filter(|_| limit_at.is_some());
+        let limit = times.and_then(|limit| {
+            let (early, at) = (limit.early?, limit.median?);
+            let late = limit.late.or(quota.now.reset_time)?;
+            Some((scale.x_percent(self::ms(at)), scale.x_percent(self::ms(early)), scale.x_percent(self::ms(late))))
+        });
+        let label = words::limit_at(quota, &state.zone, now)
+            .unwrap_or_else(|| format!("≈ {}", format::percent(share.median.min(100.0))));
+        Some(Self {
+            cone: chart::wedge(scale, &high, &low),
+            median: chart::line(scale, &middle),
+            limit,
+            blocked: limit_at.and_then(blocked),
+            label,
+            end: limit_at.is_none().then(|| scale.y_percent(share.median.min(100.0))),
+        })
     }
 }
 
@@ -134,6 +205,7 @@ struct Chart {
     area: String,
     even: Option<String>,
     now: Option<(f64, f64, String)>,
+    outlook: Option<Heading>,
     y_ticks: Vec<Tick>,
     x_ticks: Vec<Tick>,
 }
@@ -198,15 +270,23 @@ impl Chart {
         let now_at =
             points.last().map(|&(x, y)| (scale.x_percent(x), scale.y_percent(y), format!("now {}", amount(now_value))));
         let since = format::clock_day(&state.zone, Timestamp::from_unix_ms(whole(first)), now);
+        let outlook = Heading::of(state, quota, &scale, now).filter(|_| known);
+        let headline = words::headline(quota, &state.zone, now).filter(|_| known);
         let (head, sub) = match quota.ms_to_reset(now) {
+            _ if headline.is_some() => headline.map(|line| (line.head, line.sub)).unwrap_or_default(),
             Some(left) if known => (format::span(left), format!("to the reset, {}", quota.verdict(now))),
             _ if known => (format::percent(now_value), quota.verdict(now)),
             _ => (format!("{} tokens", format::tokens(at.used)), format!("used since {since}, limit unknown")),
         };
         let even = quota.even_pace_percent(now).filter(|_| known);
+        let heading = match &outlook {
+            Some(heading) if !heading.label.is_empty() && heading.end.is_none() => format!("; {}", heading.label),
+            Some(heading) if !heading.label.is_empty() => format!("; {} at the reset", heading.label),
+            _ => words::lack(&at.forecast).map_or_else(String::new, |lack| format!("; no forecast: {lack}")),
+        };
         let summary = match even {
             Some(even) => format!(
-                "{} of the {} limit used at {}, an even pace would be {}",
+                "{} of the {} limit used at {}, an even pace would be {}{heading}",
                 amount(now_value),
                 format::limit(key),
                 format::clock(&state.zone, now),
@@ -223,6 +303,7 @@ impl Chart {
             line,
             even: even.map(|_| "M0 100L1000 0".to_owned()),
             now: now_at,
+            outlook,
             y_ticks,
             x_ticks,
         }
@@ -265,7 +346,7 @@ fn series_of(known: &mut Vec<String>, project: &str) -> usize {
     if at < SERIES { at + 1 } else { 0 }
 }
 
-fn shares(used_by: &[QuotaShare], known: &mut Vec<String>) -> Vec<Share> {
+fn shares(used_by: &[QuotaShare], elsewhere: f64, known: &mut Vec<String>) -> Vec<Share> {
     let mut parts = Vec::new();
     for share in used_by {
         let series = series_of(known, share.directory.as_ref().unwrap_or(&share.project));
@@ -278,6 +359,9 @@ fn shares(used_by: &[QuotaShare], known: &mut Vec<String>) -> Vec<Share> {
         let subagents =
             if share.own_percent > 0.0 { "its subagents".to_owned() } else { format!("{} subagents", share.project) };
         part(subagents, share.agents_percent, true);
+    }
+    if elsewhere > 0.0 {
+        parts.push(Share { label: "elsewhere".to_owned(), percent: elsewhere, series: 0, striped: false });
     }
     parts
 }
@@ -300,6 +384,7 @@ pub(crate) fn QuotaPanel() -> impl IntoView {
         shown.with(|key| state.limits.get(key).is_some_and(|quota| quota.now.percent.is_some()))
     });
     let chart = figures(move |state, now| shown.with(|key| Chart::of(state, key, now)));
+    let is_forecast = chart.pick(|chart| chart.outlook.as_ref().is_some_and(|heading| !heading.cone.is_empty()));
     let rows = table(move |state, now| shown.with(|key| history(state, key, now)));
     let binding = figures(|state, _| {
         state
@@ -318,6 +403,9 @@ pub(crate) fn QuotaPanel() -> impl IntoView {
                 {dynamic(move || plan.get().map(|plan| view! { <span class="chip">{plan}</span> }))}
                 <div class="card-tools legend">
                     <span><i class="key"></i>"used"</span>
+                    {dynamic(move || {
+                        is_forecast.get().then(|| view! { <span><i class="key wedge"></i>"forecast, 80 %"</span> })
+                    })}
                     {dynamic(move || even.get().then(|| view! { <span><i class="key dotted"></i>"even pace"</span> }))}
                     <AsTable caption="Quota over time" rows />
                 </div>
@@ -411,6 +499,7 @@ fn limit_card(key: LimitKey, main: bool, chosen: RwSignal<Option<LimitKey>>, sho
             <span class="window-name">{name}</span>
             <span class="vh">
                 {limit_metric("limit.provenance", &key, hooks.provenance, provenance)}
+                {limit_metric("limit.limit_at", &key, None, card.pick(|w| w.limit_at.clone()))}
             </span>
             <ProvenanceChip
                 source=card.pick(|w| w.source)
@@ -465,6 +554,9 @@ fn chart_view(chart: Derived<Chart>) -> AnyView {
     let at = chart.pick(|c| c.now.as_ref().map(|(x, y, _)| format!("--x:{x:.1}%;--y:{y:.1}%")));
     let stem = chart
         .pick(|c| c.now.as_ref().map(|(x, y, _)| format!("--x:{x:.1}%;inset-block-start:auto;block-size:{y:.1}%")));
+    let cone = chart.pick(|c| c.outlook.as_ref().map(|o| o.cone.clone()));
+    let median = chart.pick(|c| c.outlook.as_ref().map(|o| o.median.clone()));
+    let outlook = figures_of_outlook(chart);
     view! {
         <div class="chart quota-chart" data-level=chart.pick(|c| c.level)>
             <div class="plot" role="img" aria-label=chart.pick(|c| c.summary.clone())>
@@ -472,8 +564,11 @@ fn chart_view(chart: Derived<Chart>) -> AnyView {
                 <svg viewBox="0 0 1000 100" preserveAspectRatio="none" aria-hidden="true">
                     <path class="even" d=chart.pick(|c| c.even.clone())></path>
                     <path class="area" fill="url(#fade)" d=chart.pick(|c| c.area.clone())></path>
+                    <path class="cone" d=cone></path>
+                    <path class="median" d=median></path>
                     <path class="line" d=chart.pick(|c| c.line.clone())></path>
                 </svg>
+                {outlook}
                 <span class="vline" hidden=unknown style=stem></span>
                 <span class="dot now" hidden=unknown style=at></span>
                 <span
@@ -498,13 +593,46 @@ fn chart_view(chart: Derived<Chart>) -> AnyView {
     .into_any()
 }
 
+/// What has a shape or letters of its own: the blocked span, the diamond with its bar, the label.
+fn figures_of_outlook(chart: Derived<Chart>) -> AnyView {
+    let outlook = chart.pick(|c| c.outlook.clone());
+    dynamic(move || {
+        outlook.with(|outlook| {
+            let outlook = outlook.as_ref()?;
+            let blocked = outlook.blocked.as_ref().map(|(x, words)| {
+                view! {
+                    <span class="blocked" style=format!("--x:{x:.1}%")>
+                        <span><b>{words.clone()}</b>"blocked"</span>
+                    </span>
+                }
+            });
+            let limit = outlook.limit.map(|(at, early, late)| {
+                view! {
+                    <span class="span" style=format!("--x:{early:.1}%;--w:{:.1}%", late - early)></span>
+                    <span class="diamond" style=format!("--x:{at:.1}%")></span>
+                }
+            });
+            let label = (!outlook.label.is_empty()).then(|| {
+                let (x, y) = (outlook.limit.map_or(100.0, |(at, ..)| at), outlook.end.unwrap_or(100.0));
+                view! {
+                    <span class="heading" class:end=outlook.end.is_some() style=format!("--x:{x:.1}%;--y:{y:.1}%")>
+                        {outlook.label.clone()}
+                    </span>
+                }
+            });
+            Some(view! { {blocked} {limit} {label} })
+        })
+    })
+    .into_any()
+}
+
 /// Who used the window of the limit in the chart.
 fn used_by(shown: Derived<LimitKey>) -> AnyView {
     let seen = StoredValue::new(Vec::new());
     let parts = figures(move |state, _| {
         let limit = shown.with(|key| state.limits.get(key));
-        let used_by = limit.map(|limit| limit.now.used_by.as_slice()).unwrap_or_default();
-        seen.try_update_value(|seen| shares(used_by, seen)).unwrap_or_default()
+        let (used_by, elsewhere) = limit.map(LimitState::shares).unwrap_or_default();
+        seen.try_update_value(|seen| shares(&used_by, elsewhere, seen)).unwrap_or_default()
     });
     let of = figures(move |state, _| {
         shown.with(|key| match state.limits.get(key).is_some_and(|limit| limit.now.starts_at.is_some()) {
@@ -557,10 +685,10 @@ mod tests {
             agents_percent: agents,
         };
         let mut seen = Vec::new();
-        let before = shares(&[share("a", 60.0, 20.0), share("b", 20.0, 0.0)], &mut seen);
+        let before = shares(&[share("a", 60.0, 20.0), share("b", 20.0, 0.0)], 0.0, &mut seen);
         let drawn: Vec<_> = before.iter().map(|p| (p.label.as_str(), p.series, p.striped)).collect();
         assert_eq!(drawn, [("a", 1, false), ("its subagents", 1, true), ("b", 2, false)]);
-        let after = shares(&[share("b", 70.0, 0.0), share("a", 30.0, 0.0)], &mut seen);
+        let after = shares(&[share("b", 70.0, 0.0), share("a", 30.0, 0.0)], 0.0, &mut seen);
         assert_eq!(after.iter().map(|p| p.series).collect::<Vec<_>>(), [2, 1]);
     }
 }

@@ -152,6 +152,18 @@ pub(crate) fn band(scale: &Scale, upper: &[Point], lower: &[Point]) -> String {
     path
 }
 
+/// The area between two lines straight from point to point, over the same x.
+pub(crate) fn wedge(scale: &Scale, upper: &[Point], lower: &[Point]) -> String {
+    let mut path = line(scale, upper);
+    for &point in lower.iter().rev() {
+        command(&mut path, 'L', &[scale.place(point)]);
+    }
+    if !path.is_empty() {
+        path.push('Z');
+    }
+    path
+}
+
 /// The area under a line made by one of the functions above, from `first` to `last` x.
 pub(crate) fn under(scale: &Scale, path: &str, first: f64, last: f64) -> String {
     if path.is_empty() {

@@ -1,5 +1,6 @@
 //! The commands: one file each, arguments and what they do.
 
+pub mod backtest;
 pub mod completions;
 pub mod demo;
 pub mod doctor;

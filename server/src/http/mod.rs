@@ -7,6 +7,7 @@ mod api;
 mod assets;
 mod attempts;
 mod content_hash;
+mod forecast;
 mod ingest;
 mod metrics;
 mod openapi;
@@ -126,6 +127,7 @@ fn api_routes() -> (Router<App>, Vec<String>) {
         ("/metrics".to_owned(), get(metrics::metrics)),
         ("/api/openapi.json".to_owned(), get(openapi::openapi)),
         ("/api/v1/snapshot".to_owned(), get(api::snapshot)),
+        ("/api/v1/forecast".to_owned(), get(forecast::forecast)),
         ("/api/v1/alerts".to_owned(), get(alerts::list)),
         ("/api/v1/alerts/snooze".to_owned(), post(alerts::snooze)),
         ("/api/v1/alerts/acknowledge".to_owned(), post(alerts::acknowledge)),

@@ -18,6 +18,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::Problem;
 use super::alerts::{Acknowledge, Alerts, Snooze};
 use super::api::{Health, SnapshotAnswer};
+use super::forecast::ForecastAnswer;
 use super::settings::SettingsAnswer;
 use super::{ingest, records};
 
@@ -42,6 +43,7 @@ pub(super) fn document() -> OpenApi {
         add::<SessionRecords>,
         add::<Health>,
         add::<SnapshotAnswer>,
+        add::<ForecastAnswer>,
         add::<Alerts>,
         add::<Snooze>,
         add::<Acknowledge>,
@@ -87,6 +89,7 @@ pub(super) fn document() -> OpenApi {
         .response("101", ResponseBuilder::new().description("Frames as docs/PROTOCOL.md describes them."));
     let paths = paths
         .path("/api/v1/snapshot", get(snapshot.response("503", problem("The dashboard is stopping.")).build()))
+        .path("/api/v1/forecast", get(forecast()))
         .path(records::PATH, get(session_records()))
         .path("/api/v1/alerts", get(alerts.build()))
         .path("/api/v1/alerts/snooze", PathItem::new(HttpMethod::Post, snooze.build()))
@@ -163,6 +166,21 @@ fn taken(summary: &str, body: &str) -> Operation {
             "503",
             problem("There is too much to take in (Retry-After says when to try again), or it is stopping."),
         )
+        .build()
+}
+
+fn forecast() -> Operation {
+    let parameter = |name: &str, about: &str| {
+        let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).description(Some(about));
+        parameter.required(Required::False).schema(Some(string()))
+    };
+    let about = "Forecasts of all limits, and of the next session; unknown figures are null, never 0.";
+    described("Where every limit is heading, and whether the next session fits", json(ForecastAnswer::schema(), about))
+        .operation_id(Some("forecast"))
+        .parameter(parameter("project", "The next session's project: its directory, or the last part of it."))
+        .parameter(parameter("tool", "The next session's tool; claude-code if not given."))
+        .response("400", problem("The query is not understood; the message says what is allowed."))
+        .response("503", problem("History is being read (Retry-After says when to ask again), or it is stopping."))
         .build()
 }
 

@@ -33,22 +33,11 @@ fn fold(state: &mut DashboardState, event: Event, timestamp: Timestamp) {
 
 fn quota(percent: f64, reset: Timestamp) -> QuotaUpdate {
     QuotaUpdate {
-        key: LimitKey::five_hour(Tool::ClaudeCode),
-        used: Tokens(0),
-        limit: None,
         percent: Some(percent),
-        starts_at: None,
         reset_time: Some(reset),
         provenance: Provenance::Official,
-        source: None,
-        as_of: noon(),
         status: crate::level::Thresholds::QUOTA.level(percent),
-        blocked: false,
-        complete: true,
-        gone: false,
-        history: None,
-        used_by: Vec::new(),
-        models: Vec::new(),
+        ..QuotaUpdate::unknown(LimitKey::five_hour(Tool::ClaudeCode), noon())
     }
 }
 

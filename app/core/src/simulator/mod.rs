@@ -12,6 +12,7 @@ mod meter;
 mod scenario;
 mod script;
 mod simulation;
+pub mod working_days;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;

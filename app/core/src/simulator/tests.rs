@@ -192,8 +192,16 @@ fn in_a_quota_crunch_the_limit_is_reached_and_then_reset() {
     let mut simulation = simulation(Scenario::QuotaCrunch, SEED);
     let begun = simulation.state().five_hour().and_then(|window| window.now.percent).unwrap();
     assert!((60.0..80.0).contains(&begun), "{begun}");
+    let level_at_start = simulation.state().five_hour().unwrap().now.status;
+    let window = simulation.state().five_hour().unwrap().clone();
+    let forecast = window.now.forecast.outlook().unwrap().expected.limit.unwrap();
     let before_reset = simulation.advance_to(start().plus_ms(95 * MINUTE_MS));
-    assert_eq!(warnings(&before_reset).0, [Level::Warning, Level::Danger, Level::Critical]);
+    let refused = before_reset.iter().find(|event| matches!(&event.event, Event::QuotaUpdate(it) if it.blocked));
+    let (refused, late) = (refused.unwrap().timestamp, forecast.late.or(window.now.reset_time).unwrap());
+    assert!(forecast.early.unwrap() <= refused && refused <= late, "{refused}: {forecast:?}");
+    // That it will be reached before the reset is forecast from the beginning, which is no news.
+    assert_eq!(level_at_start, Level::Warning);
+    assert_eq!(warnings(&before_reset).0, [Level::Danger, Level::Critical]);
     let state = simulation.state();
     assert!(state.five_hour().unwrap().now.blocked);
     assert!(state.sessions.values().any(|session| session.phase == SessionPhase::Blocked));

@@ -2,12 +2,15 @@
 //!
 //! Each is computed here, once; no view computes a number.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use super::{ContextWindow, DAYS_SHOWN, DashboardState, LimitState, MAX_LOG, Session};
-use crate::event::{AgentTokens, DayUsage, HealthCheck, HealthStatus, MinuteTokens, Provenance, SessionPhase};
+use crate::event::{
+    AgentTokens, DayUsage, HealthCheck, HealthStatus, MinuteTokens, Provenance, QuotaShare, SessionPhase,
+};
 use crate::format;
 use crate::ids::{AccountId, SessionId};
 use crate::level::Level;
@@ -245,6 +248,68 @@ impl LimitState {
         (hours > 0.0 && even > 0.0).then(|| (percent / hours, percent / even))
     }
 
+    /// When it is forecast to be reached, before its reset.
+    pub fn limit_at(&self) -> Option<Timestamp> {
+        self.now.forecast.limit_at()
+    }
+
+    /// When it is reached if work goes on without a longer break; `None` if after the reset.
+    pub fn going_on_limit_at(&self) -> Option<Timestamp> {
+        self.now.forecast.outlook()?.going_on?.limit?.median
+    }
+
+    /// Half the span within which eight of ten futures reach it; what comes after the reset counts as the reset.
+    pub fn limit_within_ms(&self) -> Option<i64> {
+        let limit = self.now.forecast.outlook()?.expected.limit?;
+        let (early, late) = (limit.early?, limit.late.or(self.now.reset_time)?);
+        Some(late.ms_since(early) / 2)
+    }
+
+    /// How long it is forecast to refuse requests: from when it is reached, or from now on, to its reset.
+    pub fn blocked_ms(&self) -> Option<i64> {
+        self.now.reset_time.map(|reset| reset.ms_since(self.limit_at().unwrap_or(reset))).filter(|&ms| ms > 0)
+    }
+
+    /// The input + output tokens, as seen here, that the whole limit stands for: as learned, as the plan says, or as the
+    /// share of what is used says, where that is large enough to say anything.
+    pub fn capacity(&self) -> Option<Tokens> {
+        let learned = self.now.learned.as_ref().map(|learned| learned.tokens.median);
+        learned.or(self.now.limit).or_else(|| {
+            let percent = self.now.percent.filter(|&percent| percent >= 3.0 && !self.now.used.is_zero())?;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+            let whole = libm::round(self.now.used.0 as f64 * 100.0 / percent) as u64;
+            Some(Tokens(whole))
+        })
+    }
+
+    /// What is left of it, in the same tokens.
+    pub fn tokens_left(&self) -> Option<Tokens> {
+        let part = (100.0 - self.now.percent?).clamp(0.0, 100.0) / 100.0;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not more than the whole")]
+        let left = libm::round(self.capacity()?.0 as f64 * part) as u64;
+        Some(Tokens(left))
+    }
+
+    /// By how much the limit that an estimate is compared with may be off, in percent; `None` if it was not learned.
+    pub fn learned_error_percent(&self) -> Option<f64> {
+        let learned = self.now.learned.as_ref().filter(|_| self.now.provenance == Provenance::Estimated)?;
+        let half = Tokens((learned.tokens.high - learned.tokens.low).0 / 2);
+        half.percent_of(learned.tokens.median)
+    }
+
+    /// Who used the window, in percent of all its use: projects and their subagents as far as seen here, and elsewhere.
+    /// Where it is not known what was used elsewhere, of what was seen here.
+    pub fn shares(&self) -> (Vec<QuotaShare>, f64) {
+        let elsewhere = self.now.elsewhere_percent.unwrap_or_default().clamp(0.0, 100.0);
+        let here = (100.0 - elsewhere) / 100.0;
+        let share = |share: &QuotaShare| QuotaShare {
+            own_percent: share.own_percent * here,
+            agents_percent: share.agents_percent * here,
+            ..share.clone()
+        };
+        (self.now.used_by.iter().map(share).collect(), elsewhere)
+    }
+
     /// Whether an official figure has not been renewed for [`OFFICIAL_FRESH_MS`].
     pub fn is_outdated(&self, now: Timestamp) -> bool {
         self.now.provenance == Provenance::Official && now.ms_since(self.now.as_of) >= OFFICIAL_FRESH_MS
@@ -318,10 +383,12 @@ impl DashboardState {
             .or_else(|| self.sessions.values().max_by_key(|s| (s.is_active(), s.last_activity, &s.id)))
     }
 
-    /// The limit that leads: the one with the highest level, then the highest share. With nothing to tell them apart,
-    /// the first by name. `None` while no limit is known.
+    /// The limit that leads: one that refuses requests, else the one that is forecast to be reached first; where no
+    /// forecast says so, the one with the highest level, then the highest share. With nothing to tell them apart, the
+    /// first by name. `None` while no limit is known.
     pub fn binding_limit(&self) -> Option<&LimitKey> {
-        let rank = |limit: &LimitState| (limit.now.blocked, limit.now.status);
+        let rank =
+            |limit: &LimitState| (limit.now.blocked, limit.now.forecast.limit_at().map(Reverse), limit.now.status);
         let percent = |limit: &LimitState| limit.now.percent.unwrap_or(-1.0);
         let worse = |a: &LimitState, b: &LimitState| rank(a).cmp(&rank(b)).then(percent(a).total_cmp(&percent(b)));
         // Of equals, the first.
@@ -482,22 +549,12 @@ mod tests {
 
     fn quota(key: &str, percent: Option<f64>, status: Level) -> LimitState {
         let now = QuotaUpdate {
-            key: key.parse().unwrap(),
-            used: Tokens(0),
-            limit: None,
             percent,
             starts_at: Some(at(0)),
             reset_time: Some(at(300)),
             provenance: Provenance::Official,
-            source: None,
-            as_of: at(100),
             status,
-            blocked: false,
-            complete: true,
-            gone: false,
-            history: None,
-            used_by: Vec::new(),
-            models: Vec::new(),
+            ..QuotaUpdate::unknown(key.parse().unwrap(), at(100))
         };
         LimitState { now, points: Vec::new(), reopened_at: None }
     }

@@ -1,7 +1,8 @@
 //! Records and time in, events out.
 //!
-//! [`Trackers`] owns the ledger and the four trackers: [`SessionMonitor`](session), which knows what each session does
-//! and used; [`QuotaTracker`](limits); [`ContextTracker`](context); and the [usage of days](cost). Records only mark what
+//! [`Trackers`] owns the ledger and its trackers: [`SessionMonitor`](session), which knows what each session does
+//! and used; [`QuotaTracker`](limits); [`ContextTracker`](context); and the [usage of days](cost). [`SessionMemory`] answers of
+//! the past, from the rows of reports. Records only mark what
 //! they touch; [`Trackers::flush`] then reports what changed, so that a burst of lines makes one event per session and
 //! not one per line. Time is an argument: what happens without records (a reset, a session falling silent) happens in
 //! `flush`.
@@ -20,6 +21,7 @@ mod context;
 mod cost;
 mod future;
 mod limits;
+mod memory;
 mod outcome;
 mod plan;
 mod session;
@@ -42,13 +44,14 @@ use crate::session::SessionFacts;
 use crate::settings::Settings;
 use crate::state::{DashboardState, Mode};
 use crate::time::{HOUR_MS, Timestamp, ZoneOffsets};
-use crate::units::Cost;
+use crate::units::{Cost, Tokens};
 
 use self::future::Future;
 
 pub use crate::transcript::{AUTO_COMPACT_BUFFER, window_tokens};
 pub use blocks::{BLOCK_MS, Block, blocks};
 pub use limits::LimitReading;
+pub use memory::{Basis, CanStart, Fits, LEAST_SESSIONS, PeakHour, Prediction, Room, SessionMemory, WeeklyTrend};
 pub use plan::Plan;
 
 /// Newest refused lines kept in the state.
@@ -142,7 +145,12 @@ impl Trackers {
     pub fn new(config: TrackerConfig, prices: Arc<PriceTable>) -> Self {
         Self {
             sessions: session::SessionMonitor::default(),
-            quota: limits::QuotaTracker::new(config.plan, config.mode, config.settings.quota_levels),
+            quota: limits::QuotaTracker::new(
+                config.plan,
+                config.mode,
+                config.settings.quota_levels,
+                config.zone.clone(),
+            ),
             context: context::ContextTracker::new(config.settings.context_levels),
             cost: cost::CostTracker::new(config.zone.clone()),
             future: Future::default(),
@@ -631,6 +639,13 @@ impl Trackers {
     pub fn recall_use(&mut self, response: &UsageRecord) {
         let change = self.priced(response, true);
         self.quota.change(change);
+    }
+
+    /// What a tool used in a quarter hour before those whose responses are [recalled](Self::recall_use), read by a former
+    /// process: forecasts go by it. `tokens` are input + output; of the last [`HABIT_DAYS`](crate::forecast::HABIT_DAYS)
+    /// days.
+    pub fn recall_past_use(&mut self, tool: Tool, model: &ModelId, quarter: Timestamp, tokens: Tokens) {
+        self.quota.recall_past(tool, model, quarter, tokens);
     }
 
     /// Lets go of sessions that are over and of claims that are committed to a store, unless they are a held session's.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::usage::Who;
-use crate::event::{ModelShare, QuotaShare};
+use crate::event::{ModelShare, QuotaShare, SessionShare};
 use crate::format;
 use crate::ids::{ModelId, SessionId};
 use crate::order;
@@ -13,6 +13,9 @@ use crate::units::Tokens;
 const PROJECTS_NAMED: usize = 6;
 /// Models named; the others are left out.
 const MODELS_NAMED: usize = 8;
+
+/// Sessions named; the others are left out.
+const SESSIONS_NAMED: usize = 8;
 
 /// What tells projects apart: the directory, or the session where that is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,19 +37,29 @@ impl Use {
     }
 }
 
-/// Shares by project and by model, largest first. `directory` knows where a session began.
+/// Who used a window: shares by project, by model and by session, largest first.
+#[derive(Debug, Default)]
+pub(super) struct Attribution {
+    pub(super) used_by: Vec<QuotaShare>,
+    pub(super) models: Vec<ModelShare>,
+    pub(super) sessions: Vec<SessionShare>,
+}
+
+/// Shares by project, by model and by session, largest first. `directory` knows where a session began.
 pub(super) fn attribution<'a, 'd: 'a>(
     users: impl Iterator<Item = (&'a Who, Tokens)>,
     directory: &dyn Fn(&SessionId) -> Option<&'d str>,
-) -> (Vec<QuotaShare>, Vec<ModelShare>) {
+) -> Attribution {
     let mut projects: BTreeMap<Project<'a>, Use> = BTreeMap::new();
     let mut models: BTreeMap<&ModelId, Tokens> = BTreeMap::new();
+    let mut sessions: BTreeMap<&SessionId, Tokens> = BTreeMap::new();
     let mut whole = Tokens::ZERO;
     for (who, tokens) in users {
         let project = directory(&who.session).map_or(Project::Session(&who.session), Project::Directory);
         let used = projects.entry(project).or_default();
         *(if who.agent { &mut used.agents } else { &mut used.own }) += tokens;
         *models.entry(&who.model).or_default() += tokens;
+        *sessions.entry(&who.session).or_default() += tokens;
         whole += tokens;
     }
     let percent = |tokens: Tokens| tokens.percent_of(whole).unwrap_or_default();
@@ -84,8 +97,24 @@ pub(super) fn attribution<'a, 'd: 'a>(
         ));
     }
 
-    let mut by_model: Vec<(&ModelId, Tokens)> = models.into_iter().filter(|(_, tokens)| !tokens.is_zero()).collect();
-    order::sort(&mut by_model, &|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-    let models = by_model.into_iter().take(MODELS_NAMED);
-    (shares, models.map(|(model, tokens)| ModelShare { model: model.clone(), percent: percent(tokens) }).collect())
+    let models = most(models, MODELS_NAMED);
+    let sessions = most(sessions, SESSIONS_NAMED);
+    let model = |(model, tokens): (&ModelId, Tokens)| ModelShare { model: model.clone(), percent: percent(tokens) };
+    let session = |(session, tokens): (&SessionId, Tokens)| {
+        let session = session.clone();
+        SessionShare { session, percent: percent(tokens) }
+    };
+    Attribution {
+        used_by: shares,
+        models: models.into_iter().map(model).collect(),
+        sessions: sessions.into_iter().map(session).collect(),
+    }
+}
+
+/// The first `count` that used anything, most first.
+fn most<K: Ord>(used: BTreeMap<K, Tokens>, count: usize) -> Vec<(K, Tokens)> {
+    let mut used: Vec<(K, Tokens)> = used.into_iter().filter(|(_, tokens)| !tokens.is_zero()).collect();
+    order::sort(&mut used, &|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    used.truncate(count);
+    used
 }

@@ -10,7 +10,9 @@ mod attribution;
 mod chain;
 mod curve;
 mod entries;
+mod learned;
 mod levels;
+mod outlook;
 mod readings;
 mod status_lines;
 #[cfg(test)]
@@ -22,20 +24,21 @@ use std::collections::BTreeMap;
 use super::blocks::{BLOCK_MS, Block, blocks};
 use super::{Plan, PricedChange};
 use crate::event::{Event, Provenance, QuotaUpdate};
-use crate::ids::SessionId;
+use crate::ids::{ModelId, SessionId};
 use crate::ledger::{FileId, Ledger, Scope};
-use crate::level::Level;
 use crate::record::{
     LimitKey, LimitScope, RateLimitReport, ReadingEntry, ReadingProblem, ReadingSource, StatedLimit, Statement,
     StatusLine, Tool, WindowMinutes,
 };
 use crate::settings::QuotaLevels;
 use crate::state::Mode;
-use crate::time::{DAY_MS, MINUTE_MS, Timestamp};
+use crate::time::{DAY_MS, MINUTE_MS, Timestamp, ZoneOffsets};
 use crate::units::Tokens;
 
+use attribution::{Attribution, attribution};
 use entries::Entries;
 use levels::Told;
+use outlook::Forecasting;
 use readings::{Origin, Readings};
 use status_lines::StatusLines;
 use usage::{Slot, ToolUsage, UsageChange, WindowUse};
@@ -64,6 +67,8 @@ struct QuotaConfig {
     plan: Option<Plan>,
     provenance_of_readings: Provenance,
     levels: QuotaLevels,
+    /// The zone of the user's days.
+    zone: ZoneOffsets,
     /// P90 of past blocks, for the custom plan.
     custom_limit: Option<Tokens>,
 }
@@ -81,11 +86,11 @@ impl QuotaConfig {
 }
 
 impl QuotaTracker {
-    pub(super) fn new(plan: Option<Plan>, mode: Mode, levels: QuotaLevels) -> Self {
+    pub(super) fn new(plan: Option<Plan>, mode: Mode, levels: QuotaLevels, zone: ZoneOffsets) -> Self {
         let provenance_of_readings = if mode.is_simulated() { Provenance::Simulated } else { Provenance::Official };
         let limits = [LimitKey::five_hour(PLAN_TOOL), LimitKey::weekly(PLAN_TOOL)];
         Self {
-            config: QuotaConfig { plan, provenance_of_readings, levels, custom_limit: None },
+            config: QuotaConfig { plan, provenance_of_readings, levels, zone, custom_limit: None },
             usage: BTreeMap::from([(PLAN_TOOL, ToolUsage::default())]),
             limits: limits.into_iter().map(|key| (key.clone(), LimitTracker::new(key))).collect(),
             entries: Entries::default(),
@@ -248,6 +253,11 @@ impl QuotaTracker {
         })
     }
 
+    /// What a tool used in a quarter hour that is too old to count in any window: forecasts go by it.
+    pub(super) fn recall_past(&mut self, tool: Tool, model: &ModelId, quarter: Timestamp, tokens: Tokens) {
+        self.usage.entry(tool).or_default().recall_past(model, quarter, tokens);
+    }
+
     /// A session's directory may be another one: use may have to be attributed anew.
     pub(super) fn moved(&mut self) {
         self.moved = true;
@@ -280,6 +290,19 @@ fn entry(stated: &StatedLimit, source: ReadingSource, at: Timestamp, problem: Op
     ReadingEntry { limit, source, at, used_percent, resets_at, rejected, problem }
 }
 
+/// What the vendor states beyond what was seen here, in percent of what it states. Within the error of what was learned,
+/// there is nothing beyond.
+fn elsewhere_percent(update: &QuotaUpdate) -> Option<f64> {
+    let said = update.percent.filter(|&percent| percent > 0.0)?;
+    if update.used.is_zero() {
+        return update.complete.then_some(100.0);
+    }
+    let learned = &update.learned.as_ref()?.tokens;
+    let (seen, at_most) = (update.used.percent_of(learned.median)?, update.used.percent_of(learned.low)?);
+    let beyond = if at_most >= said { 0.0 } else { (said - seen).max(0.0) };
+    Some(beyond * 100.0 / said)
+}
+
 /// Whether a limit is shown before its vendor said anything of it.
 fn is_estimated(key: &LimitKey) -> bool {
     *key == LimitKey::five_hour(PLAN_TOOL) || *key == LimitKey::weekly(PLAN_TOOL)
@@ -305,6 +328,7 @@ pub(super) struct LimitTracker {
     readings: Readings,
     used: WindowUse,
     told: Told,
+    outlook: Forecasting,
     /// Whether readings came or went since the last look.
     changed: bool,
     /// Whether the curve has to be told anew: points of it may be gone.
@@ -320,6 +344,7 @@ impl LimitTracker {
             readings: Readings::default(),
             used: WindowUse::default(),
             told: Told::default(),
+            outlook: Forecasting::default(),
             changed: true,
             curve_changed: false,
             due: None,
@@ -335,6 +360,7 @@ impl LimitTracker {
     /// What the file said is withdrawn.
     fn retract(&mut self, file: FileId) {
         if self.readings.retract(file) {
+            self.outlook.relearn = true;
             self.changed = true;
             self.curve_changed = true;
         }
@@ -391,23 +417,12 @@ impl LimitTracker {
         let refusal = refusal.filter(|refusal| !usage.succeeded_after(refusal.at, &self.key.scope));
 
         let mut update = QuotaUpdate {
-            key: self.key.clone(),
-            used: Tokens::ZERO,
-            limit: None,
-            percent: None,
-            starts_at: None,
-            reset_time: None,
-            provenance: Provenance::Estimated,
-            source: None,
             as_of: usage.newest_response().map_or(now, |at| at.min(now)),
-            status: Level::Healthy,
             blocked: refusal.is_some(),
-            complete: true,
-            gone: false,
-            history: None,
-            used_by: Vec::new(),
-            models: Vec::new(),
+            ..QuotaUpdate::unknown(self.key.clone(), now)
         };
+        update.learned = self.outlook.learned(&update, &self.readings, usage, now);
+        let learned = update.learned.as_ref().map(|learned| learned.tokens.median);
         // Whichever was said last; a refusal says that the limit is reached, whatever else it leaves open.
         let said = match (reading, refusal) {
             (reading, Some(refusal)) if reading.is_none_or(|reading| reading.at < refusal.at) => {
@@ -429,15 +444,16 @@ impl LimitTracker {
             let (block, certain) = usage.block();
             let block = block.filter(|block| block.is_active(now));
             update.complete = certain;
-            update.limit = config.plan_limit().filter(|_| self.key.tool == PLAN_TOOL);
+            update.limit = learned.or_else(|| config.plan_limit().filter(|_| self.key.tool == PLAN_TOOL));
             update.starts_at = block.map(|block| block.start);
             update.reset_time = block.map(|block| block.end);
             due[1] = update.reset_time;
             // A response at exactly the beginning of a block may belong to the one before.
-            let Some(block) = block else { return self.estimated(update, config, Tokens::ZERO, due) };
+            let Some(block) = block else { return self.estimated(update, Tokens::ZERO, config, usage, now, due) };
             let boundary = block.span.is_some_and(|(first, _)| first == block.start);
             Some(if boundary { Slot::of(block.start) } else { Slot::after(block.start) })
         } else {
+            update.limit = learned;
             None
         };
         let start = start.unwrap_or_else(|| {
@@ -446,34 +462,44 @@ impl LimitTracker {
         });
         let used = self.used.since(start, usage, &self.key.scope);
         update.complete &= usage.is_complete_since(start) && window_ms <= KEPT_MS;
-        (update.used_by, update.models) = attribution::attribution(self.used.users(), directory);
+        let Attribution { used_by, models, sessions } = attribution(self.used.users(), directory);
+        (update.used_by, update.models, update.sessions) = (used_by, models, sessions);
         if said.is_some() {
             update.used = used;
-            self.finish(update, config, due)
+            update.elsewhere_percent = elsewhere_percent(&update);
+            self.finish(update, config, usage, now, due)
         } else {
-            self.estimated(update, config, used, due)
+            self.estimated(update, used, config, usage, now, due)
         }
     }
 
     fn estimated(
         &mut self,
         mut update: QuotaUpdate,
-        config: &QuotaConfig,
         used: Tokens,
+        config: &QuotaConfig,
+        usage: &ToolUsage,
+        now: Timestamp,
         due: [Option<Timestamp>; 2],
     ) -> QuotaUpdate {
         update.used = used;
         update.percent = update.limit.and_then(|limit| used.percent_of(limit));
-        self.finish(update, config, due)
+        self.finish(update, config, usage, now, due)
     }
 
-    fn finish(&mut self, mut update: QuotaUpdate, config: &QuotaConfig, due: [Option<Timestamp>; 2]) -> QuotaUpdate {
-        self.due = due.into_iter().flatten().min();
-        update.status = match update.percent {
-            _ if update.blocked => Level::Critical,
-            Some(percent) => config.levels.0.level(percent),
-            None => Level::Healthy,
-        };
+    fn finish(
+        &mut self,
+        mut update: QuotaUpdate,
+        config: &QuotaConfig,
+        usage: &ToolUsage,
+        now: Timestamp,
+        due: [Option<Timestamp>; 2],
+    ) -> QuotaUpdate {
+        update.forecast = self.outlook.forecast(&update, usage, &config.zone, now);
+        // Of a share that is not known, time changes nothing that is shown.
+        let again = self.outlook.due().filter(|_| update.reset_time.is_some() && update.percent.is_some());
+        self.due = due.into_iter().chain([again]).flatten().min();
+        update.status = config.levels.0.of_limit(update.percent, update.forecast.limit_at().is_some(), update.blocked);
         update
     }
 }

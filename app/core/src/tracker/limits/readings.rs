@@ -146,6 +146,19 @@ impl Readings {
         self.refused.newest()
     }
 
+    /// Shares and resets by time, and refusals as a share of 100 %.
+    pub(super) fn all(&self) -> impl Iterator<Item = Reading> + '_ {
+        let mut all: BTreeMap<Minute, Reading> = BTreeMap::new();
+        for (&minute, readings) in &self.said.0 {
+            all.extend(newest_of(readings, |_| true).map(|reading| (minute, reading)));
+        }
+        for (&minute, readings) in &self.refused.0 {
+            let refusal = newest_of(readings, |_| true);
+            all.extend(refusal.map(|refusal| (minute, Reading { percent: Some(100.0), ..refusal })));
+        }
+        all.into_values()
+    }
+
     /// Shares by minute since `start`, of the window that ends at `reset`.
     pub(super) fn shares(
         &self,

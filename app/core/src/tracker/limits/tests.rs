@@ -4,6 +4,7 @@
 use super::*;
 use crate::event::QuotaShare;
 use crate::ids::{AgentId, MessageId, ModelId};
+use crate::level::Level;
 use crate::record::{Place, ResponseId, UsageRecord};
 use crate::time::{HOUR_MS, SECOND_MS};
 use crate::units::{Cost, TokenUsage};
@@ -49,7 +50,10 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        Self { quota: QuotaTracker::new(Some(Plan::Pro), Mode::Live, QuotaLevels::default()), told: BTreeMap::new() }
+        Self {
+            quota: QuotaTracker::new(Some(Plan::Pro), Mode::Live, QuotaLevels::default(), ZoneOffsets::utc()),
+            told: BTreeMap::new(),
+        }
     }
 
     fn respond(&mut self, record: &UsageRecord) {

@@ -9,12 +9,16 @@ use std::ops::RangeBounds;
 
 use super::KEPT_MS;
 use super::chain::Chain;
+use crate::forecast::PastUse;
 use crate::ids::{ModelId, SessionId};
 use crate::record::LimitScope;
 use crate::time::{MINUTE_MS, Minute, Timestamp};
 use crate::tracker::PricedChange;
 use crate::tracker::blocks::Block;
 use crate::units::Tokens;
+
+/// A response older than the newest one by more minutes than these is no news: older files are being read.
+const NEWEST_MINUTES: i64 = 10;
 
 /// A minute's responses, those at exactly its beginning apart from the others: a block ends *after* its last
 /// millisecond, so a response on the boundary belongs to the block before.
@@ -69,6 +73,10 @@ pub(super) struct ToolUsage {
     chain: Option<Chain>,
     /// Changes whenever sums have to be made anew.
     generation: u64,
+    /// What was used in each quarter hour of the last weeks.
+    past: PastUse,
+    /// Changes whenever something else than the newest minutes changed.
+    revision: u64,
     /// Whether anything changed since [`Self::take_changed`].
     changed: bool,
 }
@@ -82,6 +90,8 @@ impl Default for ToolUsage {
             known_since: None,
             chain: None,
             generation: 0,
+            past: PastUse::default(),
+            revision: 0,
             changed: true,
         }
     }
@@ -102,6 +112,16 @@ impl ToolUsage {
         let record = change.record;
         let at = record.at?;
         let slot = Slot::of(at);
+        let tokens = record.usage.quota();
+        if change.added {
+            self.past.add(&record.model, at, tokens);
+        } else {
+            self.past.subtract(&record.model, at, tokens);
+        }
+        let newest = self.slots.last_key_value().map(|(&newest, _)| newest);
+        if newest.is_some_and(|newest| slot.minute().0 < newest.minute().0 - NEWEST_MINUTES) {
+            self.revision += 1;
+        }
         if self.oldest.is_some_and(|oldest| slot < oldest) {
             self.before = Chain::unknown();
             self.chain = None;
@@ -113,7 +133,6 @@ impl ToolUsage {
             agent: record.sidechain || record.agent.is_some(),
             model: record.model.clone(),
         };
-        let tokens = record.usage.quota();
         let cells = self.slots.entry(slot).or_default();
         let offset = offset(at, slot);
         let position = cells.iter().position(|cell| cell.who == who);
@@ -149,6 +168,7 @@ impl ToolUsage {
     pub(super) fn advance(&mut self, now: Timestamp) {
         let oldest = Slot::of(now.plus_ms(-KEPT_MS));
         if self.oldest.is_none_or(|known| known < oldest) {
+            self.past.prune(now);
             self.oldest = Some(oldest);
             while let Some((&slot, _)) = self.slots.first_key_value().filter(|&(&slot, _)| slot < oldest) {
                 let cells = self.slots.remove(&slot).unwrap_or_default();
@@ -179,7 +199,24 @@ impl ToolUsage {
     fn renew(&mut self) {
         self.chain = None;
         self.generation += 1;
+        self.revision += 1;
         self.changed = true;
+    }
+
+    /// What a quarter hour that is too old to be held had in use.
+    pub(super) fn recall_past(&mut self, model: &ModelId, quarter: Timestamp, tokens: Tokens) {
+        self.past.add(model, quarter, tokens);
+        self.revision += 1;
+    }
+
+    /// What was used in each quarter hour of the last weeks.
+    pub(super) fn past(&self) -> &PastUse {
+        &self.past
+    }
+
+    /// Changes whenever something else than the newest minutes changed.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Whether anything changed since the last call.
@@ -241,6 +278,11 @@ impl ToolUsage {
             let covered = cells.iter().filter(|cell| scope.covers(&cell.who.model));
             (slot, covered.map(|cell| cell.tokens).sum())
         })
+    }
+
+    /// Tokens of all slots held, of the models in `scope`.
+    pub(super) fn tokens<'a>(&'a self, scope: &'a LimitScope) -> impl Iterator<Item = (Slot, Tokens)> + 'a {
+        self.tokens_since(Slot(i64::MIN), scope)
     }
 
     /// Whether every response since `start` is held.
