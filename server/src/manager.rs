@@ -13,7 +13,7 @@ use dashboard_core::event::HealthCheck;
 use dashboard_core::price::PriceTable;
 use dashboard_core::simulator::{Scenario, Simulation};
 use dashboard_core::state::Mode;
-use dashboard_core::time::MINUTE_MS;
+use dashboard_core::time::{MINUTE_MS, ZoneOffsets};
 use dashboard_core::tracker::{Plan, TrackerConfig, Trackers};
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::clock::{self, Clock};
 use crate::control::Control;
-use crate::engine::{Engine, Feed};
+use crate::engine::{Engine, Feed, StoreAccess};
 use crate::health::{DashboardHealth, Part};
 use crate::history::Archive;
 use crate::http::{self, Access, App, Ingest};
@@ -87,11 +87,17 @@ pub struct History {
 
 impl History {
     /// The store. If it cannot be had at the moment, it tries again by itself, and health says so.
-    fn open(&self, prices: &Arc<PriceTable>, health: &DashboardHealth) -> Result<Store, StoreError> {
+    fn open(
+        &self,
+        prices: &Arc<PriceTable>,
+        zone: &Arc<ZoneOffsets>,
+        health: &DashboardHealth,
+    ) -> Result<Store, StoreError> {
         Store::open(StoreOptions {
             dir: self.dir.clone(),
             retention_days: self.retention_days,
             prices: Arc::clone(prices),
+            zone: Arc::clone(zone),
             health: health.clone(),
         })
     }
@@ -173,10 +179,10 @@ impl DashboardManager {
         let (feed, clock, mode) = match origin {
             Source::Live { roots, plan, history } => {
                 let data_dir = history.as_ref().map(|history| history.dir.clone());
-                store = history.map(|history| history.open(&prices, &health)).transpose()?;
+                store = history.map(|history| history.open(&prices, &report_zone, &health)).transpose()?;
                 let settings = user.current().values.core.clone();
                 let config = TrackerConfig { mode: Mode::Live, zone, plan, settings };
-                let mut trackers = Box::new(Trackers::new(config, prices));
+                let mut trackers = Trackers::new(config, prices);
                 if let Some(dir) = &data_dir {
                     trackers.set_memory(notify::recall(dir));
                 }
@@ -184,10 +190,14 @@ impl DashboardManager {
                 supervisor.spawn(Part::Alerts, deliver.map(Ok));
                 let sender = store.as_ref().map(|store| Box::new(store.sender()) as Box<dyn HistoryStore>);
                 ingest = Some(Ingest::new(records.clone()));
+                let access = store.as_ref().map(|store| StoreAccess {
+                    database: store.database(),
+                    roots: roots.clone(),
+                    writer: Box::new(store.sender()),
+                });
                 let source = crate::source::run(roots, records, sender, data_dir, health.clone());
                 supervisor.spawn(Part::Transcripts, source);
-                let kept = trackers.memory().clone();
-                (Feed::Live { trackers, state: None, inbox, kept }, Clock::Wall, Mode::Live)
+                (Feed::live(trackers, inbox, access), Clock::Wall, Mode::Live)
             }
             Source::Simulation { scenario, seed, speed } => {
                 let start = clock::wall().floor_to(MINUTE_MS);

@@ -1,7 +1,7 @@
 //! The live source beside a fresh read: whatever happens to the files, both must arrive at the same figures.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use server::observation::{Root, SourceMessage};
+use server::observation::{NumberedMessage, Root, SourceMessage};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What the engine would make of the messages.
 struct Follower {
     home: TempDir,
-    messages: mpsc::Receiver<SourceMessage>,
+    messages: mpsc::Receiver<NumberedMessage>,
     ledger: Ledger,
     running: Vec<Presence>,
     agents: Vec<Record>,
@@ -65,7 +65,7 @@ impl Follower {
 
     async fn next(&mut self) -> bool {
         let Ok(message) = timeout(Duration::from_millis(20), self.messages.recv()).await else { return false };
-        match message.unwrap_or_else(|| panic!("the source stopped")) {
+        match message.unwrap_or_else(|| panic!("the source stopped")).message {
             SourceMessage::Read { file, records, rejections, state, replaces } => {
                 let file = self.ledger.file(file.tool, &file.key);
                 if replaces {
@@ -93,7 +93,10 @@ impl Follower {
             SourceMessage::Presence(running) => self.running = running,
             SourceMessage::Failure(failure) => self.failures.push(failure.error),
             SourceMessage::Progress(_)
-            | SourceMessage::Current
+            | SourceMessage::Current { .. }
+            | SourceMessage::Recalled(_)
+            | SourceMessage::Repeated { .. }
+            | SourceMessage::EverythingRepeated
             | SourceMessage::Statement(_)
             | SourceMessage::StatusLine { .. } => {}
             SourceMessage::HistoryRead => {

@@ -1,7 +1,7 @@
 //! Tools that write documents and databases, followed by the live source while they write, beside a fresh read.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use server::observation::{Root, SourceMessage};
+use server::observation::{NumberedMessage, Root, SourceMessage};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// What the engine would make of the messages.
 struct Follower {
     home: TempDir,
-    messages: mpsc::Receiver<SourceMessage>,
+    messages: mpsc::Receiver<NumberedMessage>,
     ledger: Ledger,
     directories: Vec<String>,
     history_read: bool,
@@ -63,7 +63,7 @@ impl Follower {
 
     async fn next(&mut self) {
         let Ok(message) = timeout(Duration::from_millis(20), self.messages.recv()).await else { return };
-        match message.unwrap_or_else(|| panic!("the source stopped")) {
+        match message.unwrap_or_else(|| panic!("the source stopped")).message {
             SourceMessage::Read { file, records, state, replaces, .. } => {
                 let file = self.ledger.file(file.tool, &file.key);
                 if replaces {

@@ -543,6 +543,15 @@ impl DayUsage {
     pub fn none(day: Day) -> Self {
         Self { day, usage: TokenUsage::default(), cost: Cost::default(), responses: 0, tools: BTreeMap::new() }
     }
+
+    /// Changes the cost by a tool. A tool that costs nothing has no entry.
+    pub fn change_tool(&mut self, tool: Tool, change: impl FnOnce(&mut Cost)) {
+        let mut cost = self.tools.remove(&tool).unwrap_or_default();
+        change(&mut cost);
+        if cost != Cost::default() {
+            self.tools.insert(tool, cost);
+        }
+    }
 }
 
 /// `cost:update`.

@@ -198,6 +198,11 @@ impl PriceTable {
         self.models.get(name.strip_suffix("[1m]").unwrap_or(name))
     }
 
+    /// Whether the model has a price.
+    pub fn has(&self, model: &ModelId) -> bool {
+        self.of(model).is_some()
+    }
+
     /// The class of a response.
     pub fn class(&self, model: &ModelId, usage: &TokenUsage) -> PromptClass {
         self.of(model).map_or(PromptClass::default(), |prices| prices.class(usage))

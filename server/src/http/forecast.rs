@@ -13,7 +13,6 @@ use dashboard_core::event::{LearnedLimit, ModelShare, Provenance, QuotaShare, Se
 use dashboard_core::forecast::Forecast;
 use dashboard_core::level::Level;
 use dashboard_core::record::Tool;
-use dashboard_core::report::UsageRow;
 use dashboard_core::state::LimitState;
 use dashboard_core::time::Timestamp;
 use dashboard_core::tracker::{CanStart, PeakHour, Prediction, SessionMemory, WeeklyTrend};
@@ -22,6 +21,7 @@ use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 
 use super::{App, Problem};
+use crate::history::Everything;
 
 /// Whose next session is asked about. Empty is as good as absent.
 #[derive(Debug, Default, Deserialize)]
@@ -125,11 +125,13 @@ pub(super) async fn forecast(
     let history = app.archive.history().await.map_err(|_| Problem::stopping())?;
     let _turn = app.turns.acquire().await.map_err(|_| Problem::stopping())?;
     let (zone, prices, now) = (Arc::clone(&app.zone), Arc::clone(&app.prices), app.clock.now());
+    let (database, roots) = (app.database.clone(), Arc::clone(&app.roots));
     let work = move || {
-        let rows = history.responses().map(|response| UsageRow::of(&response, &prices));
-        let memory = SessionMemory::new(rows, &history.sessions, &prices, &zone, now);
+        let history = Everything::fetch(history, database.as_deref(), &roots, &prices, now);
+        let history = history.map_err(|error| error.to_string())?;
+        let memory = SessionMemory::new(history.rows(&prices), history.sessions(), &prices, &zone, now);
         let state = &snapshot.state;
-        ForecastAnswer {
+        Ok(ForecastAnswer {
             generated_at: now,
             binding: state.binding_limit().map(ToString::to_string),
             limits: state.limits.iter().map(|(key, limit)| (key.to_string(), LimitForecast::of(limit))).collect(),
@@ -141,9 +143,9 @@ pub(super) async fn forecast(
                 weekly_trend: memory.weekly_trend(now),
                 project,
             },
-        }
+        })
     };
-    let answer = spawn_blocking(work).await.map_err(|error| {
+    let answer = spawn_blocking(work).await.map_err(|error| error.to_string()).flatten().map_err(|error: String| {
         tracing::error!(%error, "the forecast failed");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "The forecast failed; the log says why.")
     })?;

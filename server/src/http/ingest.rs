@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::{App, Problem};
-use crate::observation::SourceMessage;
+use crate::observation::{NumberedMessage, Recipient, SourceMessage};
 use crate::relay;
 
 /// The route for what a tool tells its status line.
@@ -18,17 +18,18 @@ pub(super) const STATUS_LINE: &str = "/api/v1/ingest/statusline";
 
 /// The way to the engine. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Ingest(mpsc::Sender<SourceMessage>);
+pub struct Ingest(mpsc::Sender<NumberedMessage>);
 
 impl Ingest {
     /// What comes in goes into this queue.
-    pub fn new(queue: mpsc::Sender<SourceMessage>) -> Self {
+    pub fn new(queue: mpsc::Sender<NumberedMessage>) -> Self {
         Self(queue)
     }
 
     /// Hands a message over, without waiting.
     fn hand_over(&self, message: SourceMessage) -> Result<StatusCode, Problem> {
-        match self.0.try_send(message) {
+        // It is about no file: it needs no number.
+        match self.0.try_send(NumberedMessage { number: 0, to: Recipient::Engine, message }) {
             Ok(()) => Ok(StatusCode::NO_CONTENT),
             Err(TrySendError::Full(_)) => {
                 let message = "The dashboard has more to take in than it manages; send it again in a moment.";

@@ -12,7 +12,6 @@ use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use dashboard_core::event::{HealthCheck, HealthStatus, QuotaUpdate};
-use dashboard_core::history::History;
 use dashboard_core::ids::ModelId;
 use dashboard_core::price::PriceTable;
 use dashboard_core::record::Tool;
@@ -21,6 +20,7 @@ use dashboard_core::units::Money;
 use tokio::task::spawn_blocking;
 
 use super::{App, Problem};
+use crate::history::Everything;
 use crate::hub::{HubCounts, Snapshot};
 
 /// What scrapers ask for.
@@ -38,27 +38,35 @@ struct Gathered {
     hub: HubCounts,
     health: HealthCheck,
     /// Once history has been read.
-    figures: Option<(Arc<Snapshot>, Arc<History>)>,
+    figures: Option<(Arc<Snapshot>, Everything)>,
 }
 
 pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
-    let figures = if app.hub.has_begun() {
+    let known = if app.hub.has_begun() {
         let snapshot = app.hub.snapshot().await.map_err(|_| Problem::stopping())?;
         Some((snapshot, app.archive.history().await.map_err(|_| Problem::stopping())?))
     } else {
         None
     };
-    let gathered = Gathered {
+    let mut gathered = Gathered {
         uptime_s: app.started.elapsed().as_secs_f64(),
         mode: app.mode.as_str(),
         clients: *app.hub.clients().borrow(),
         hub: app.hub.counts(),
         health: app.health.check(),
-        figures,
+        figures: None,
     };
     let _turn = app.turns.acquire().await.map_err(|_| Problem::stopping())?;
     let (prices, high_water) = (Arc::clone(&app.prices), app.high_water.clone());
-    let text = spawn_blocking(move || exposition(&gathered, &prices, &high_water)).await.map_err(|error| {
+    let (database, roots, now) = (app.database.clone(), Arc::clone(&app.roots), app.clock.now());
+    let work = move || {
+        if let Some((snapshot, answer)) = known {
+            let history = Everything::fetch(answer, database.as_deref(), &roots, &prices, now);
+            gathered.figures = Some((snapshot, history.map_err(|error| error.to_string())?));
+        }
+        Ok(exposition(&gathered, &prices, &high_water))
+    };
+    let text = spawn_blocking(work).await.map_err(|error| error.to_string()).flatten().map_err(|error: String| {
         tracing::error!(%error, "metrics failed");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "The metrics failed; the log says why.")
     })?;
@@ -90,12 +98,12 @@ fn exposition(gathered: &Gathered, prices: &PriceTable, high_water: &HighWater) 
     page.out
 }
 
-fn figures(page: &mut Page<'_>, snapshot: &Snapshot, history: &History, prices: &PriceTable) {
+fn figures(page: &mut Page<'_>, snapshot: &Snapshot, history: &Everything, prices: &PriceTable) {
     let state = &snapshot.state;
     let mut sums: BTreeMap<(Tool, &ModelId), Sum> = BTreeMap::new();
-    for response in history.responses() {
-        let cost = prices.charge(response.model, &response.usage);
-        *sums.entry((response.tool, response.model)).or_default() += Sum { usage: response.usage, responses: 1, cost };
+    for row in history.rows(prices) {
+        let cost = prices.charge_sum(row.model, row.class, &row.usage, row.with_tokens);
+        *sums.entry((row.tool, row.model)).or_default() += Sum { usage: row.usage, responses: row.responses, cost };
     }
     fn labels<'a>(&(tool, model): &(Tool, &'a ModelId)) -> [(&'static str, &'a str); 2] {
         [("tool", tool.as_str()), ("model", model.as_str())]

@@ -9,12 +9,13 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dashboard_core::record::Tool;
-use dashboard_core::report::{DaySpec, Filter, Report, ReportContext, ReportKind, Retention, UsageRow};
+use dashboard_core::report::{DaySpec, Filter, Report, ReportContext, ReportKind, Retention};
 use dashboard_core::time::{Timestamp, ZoneOffsets};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
 
 use super::{App, Problem};
+use crate::history::Everything;
 use crate::source::retention;
 
 /// What a report may be asked to narrow itself to. Empty is as good as absent.
@@ -109,19 +110,22 @@ impl Asked {
         format: Format,
         now: Timestamp,
     ) -> Result<Bytes, Problem> {
-        let history = app.archive.history().await.map_err(|_| Problem::stopping())?;
+        let answer = app.archive.history().await.map_err(|_| Problem::stopping())?;
         // Each takes a processor for a moment: not more at once than leave the page its own.
         let _turn = app.turns.acquire().await.map_err(|_| Problem::stopping())?;
         let (zone, prices, roots) = (Arc::clone(&app.zone), Arc::clone(&app.prices), Arc::clone(&app.roots));
+        let database = app.database.clone();
         let work = move || {
+            let history = Everything::fetch(answer, database.as_deref(), &roots, &prices, now);
+            let history = history.map_err(|error| error.to_string())?;
             let retention = if kind == ReportKind::Audit { retention::of(&roots) } else { Retention::default() };
-            let mut ingest = history.ingest.clone();
+            let mut ingest = history.ingest().clone();
             ingest.roots = roots.iter().map(|root| root.dir.display().to_string()).collect();
             if kind == ReportKind::Audit {
                 ingest.unreadable = retention::unreadable(&roots);
             }
             let basis = ReportContext {
-                sessions: &history.sessions,
+                sessions: history.sessions(),
                 ingest: &ingest,
                 prices: &prices,
                 zone: &zone,
@@ -129,7 +133,7 @@ impl Asked {
                 filter: &filter,
                 retention: &retention,
             };
-            let report = Report::new(kind, basis, history.responses().map(|response| UsageRow::of(&response, &prices)));
+            let report = Report::new(kind, basis, history.rows(&prices));
             match format {
                 Format::Json => serde_json::to_vec(&report).map_err(|error| error.to_string()),
                 Format::Csv => Ok(report.csv().into_bytes()),

@@ -9,6 +9,7 @@ use dashboard_core::event::HealthError;
 use dashboard_core::record::{Presence, ReadProgress, Record, Rejection, Statement, StatusLine, Tool};
 
 use super::file::TranscriptFile;
+use super::recall::Recalled;
 use super::state::FileState;
 
 /// Most records of a rewritten file that are sent at once.
@@ -42,6 +43,8 @@ pub enum SourceMessage {
         /// The file.
         file: Arc<TranscriptFile>,
     },
+    /// What a former process read. Sent once, before everything else, if there is a store.
+    Recalled(Box<Recalled>),
     /// The running sessions, all of them, whenever anything about them changed.
     Presence(Vec<Presence>),
     /// A source that is no transcript said something of limits.
@@ -59,9 +62,45 @@ pub enum SourceMessage {
     Progress(ReadProgress),
     /// Everything that decides the present figures (today, the sessions, the five-hour block) has been read. Sent once,
     /// before [`Self::HistoryRead`]: the numbering of events begins here.
-    Current,
+    Current {
+        /// Whether nothing else is left to be read.
+        is_complete: bool,
+    },
     /// Everything that was there at the start has been read. Sent once.
     HistoryRead,
+    /// For the store: a file has been repeated from its beginning, or has gone. What was sent of it includes all that its
+    /// messages up to number `newest` said.
+    Repeated {
+        /// The file.
+        file: Arc<TranscriptFile>,
+        /// The number; 0 if there was none meanwhile.
+        newest: u64,
+    },
+    /// For the store: all files there are have been repeated, since everything was asked for.
+    EverythingRepeated,
+}
+
+/// A message on its way to the engine, which hands it on to the store.
+#[derive(Clone, Debug)]
+pub struct NumberedMessage {
+    /// Counted from 1 in the order in which the source sends. The store acknowledges messages about files by number
+    /// once they are on the disk ([`HistoryWriter`](super::HistoryWriter)). 0 of a repetition.
+    pub number: u64,
+    /// Who is to take it.
+    pub to: Recipient,
+    /// The message.
+    pub message: SourceMessage,
+}
+
+/// Who is to take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    /// The engine, and the store after it: it is never ahead of the engine.
+    Both,
+    /// The engine alone: the store gets it with a repetition.
+    Engine,
+    /// The store alone: it is part of a repetition.
+    Store,
 }
 
 /// Nobody takes what is read any more: there is no reason to go on.

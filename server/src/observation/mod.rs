@@ -10,7 +10,7 @@ mod state;
 
 pub(crate) use file::name_of;
 pub use file::{Root, TranscriptFile};
-pub use message::{MAX_REPLACEMENT, RecordSink, SinkClosed, SourceMessage};
-pub use recall::{HistoryStore, Recall, RepeatQueue, RepeatRequests, StoredFile};
+pub use message::{MAX_REPLACEMENT, NumberedMessage, Recipient, RecordSink, SinkClosed, SourceMessage};
+pub use recall::{HistoryStore, HistoryWriter, ModelTotal, Recall, Recalled, RecalledFile, RepeatRequests, StoredFile};
 pub use state::FileState;
 pub(crate) use state::{ContentHash, MARK, Marks, Polled, Stamp};

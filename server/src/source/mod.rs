@@ -13,6 +13,7 @@ mod backlog;
 mod budget;
 mod database;
 mod document;
+mod engine;
 mod environment;
 pub mod files;
 mod presence;
@@ -32,7 +33,7 @@ mod watches;
 #[cfg(all(test, target_os = "linux"))]
 mod work;
 
-use crate::observation::{HistoryStore, RecordSink, RepeatRequests, Root, SinkClosed, SourceMessage, StoredFile};
+use crate::observation::{HistoryStore, NumberedMessage, Recipient, RepeatRequests, Root, SinkClosed, SourceMessage};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -42,6 +43,7 @@ use notify::RecursiveMode;
 use tokio::sync::{mpsc, oneshot};
 
 use self::budget::Budget;
+use self::engine::{Engine, Recipients};
 use self::presence::Running;
 use self::relayed::Relayed;
 use self::repeats::{Repeats, StoreFeed};
@@ -50,6 +52,7 @@ use self::transcripts::Transcripts;
 use self::usage_files::UsageFiles;
 use self::wakeup::{Changes, Wakeup};
 use self::watches::{Watches, Watching};
+use crate::clock;
 use crate::health::DashboardHealth;
 
 /// How often files that changed lately are polled, and directories that are not there yet.
@@ -62,8 +65,6 @@ const POLLS_PER_RESCAN_UNNOTIFIED: u32 = 5;
 const SLICE: Duration = Duration::from_millis(25);
 /// Longest time for which what has just changed is read; the rest comes first in the slices that follow.
 const LIVE: Duration = Duration::from_millis(20);
-/// Messages waiting for the engine beyond which history is not added to them.
-const ENGINE_BUSY: usize = 6;
 /// Files modified this recently decide the present figures: today in any time zone, and the five-hour blocks of today.
 const CURRENT: Duration = Duration::from_hours(48);
 /// How often the progress of the first read is reported.
@@ -77,7 +78,7 @@ const PROGRESS: Duration = Duration::from_millis(250);
 /// If the reading thread cannot be started, or panics.
 pub async fn run(
     roots: Vec<Root>,
-    messages: mpsc::Sender<SourceMessage>,
+    messages: mpsc::Sender<NumberedMessage>,
     store: Option<Box<dyn HistoryStore>>,
     data_dir: Option<PathBuf>,
     health: DashboardHealth,
@@ -94,30 +95,6 @@ pub async fn run(
     let end = end.await;
     drop(stop);
     end.map_err(|_| "the thread that reads transcripts panicked".to_owned())
-}
-
-/// To the store, if there is one, and the engine. The store first: what a page shows is on its way to the disk.
-struct Recipients {
-    engine: mpsc::Sender<SourceMessage>,
-    store: Option<Arc<StoreFeed>>,
-}
-
-impl RecordSink for Recipients {
-    fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
-        if let Some(store) = &self.store {
-            // The figures go on without a store.
-            let _ = store.feed(&message);
-        }
-        self.engine.blocking_send(message).map_err(|_| SinkClosed)
-    }
-
-    fn is_busy(&self) -> bool {
-        self.engine.max_capacity() - self.engine.capacity() > ENGINE_BUSY.min(self.engine.max_capacity() / 2)
-    }
-
-    fn wants_activity(&self) -> bool {
-        self.store.is_some()
-    }
 }
 
 struct StopOnDrop(Arc<Wakeup>);
@@ -142,7 +119,7 @@ enum Stage {
 /// What the reading thread owns.
 struct Source {
     roots: Vec<Root>,
-    messages: mpsc::Sender<SourceMessage>,
+    engine: Engine,
     store: Option<Arc<StoreFeed>>,
     wakeup: Arc<Wakeup>,
     watches: Watches,
@@ -164,14 +141,15 @@ struct Source {
 impl Source {
     fn new(
         roots: Vec<Root>,
-        messages: mpsc::Sender<SourceMessage>,
+        messages: mpsc::Sender<NumberedMessage>,
         store: Option<Box<dyn HistoryStore>>,
         data_dir: Option<PathBuf>,
         health: DashboardHealth,
         wakeup: Arc<Wakeup>,
     ) -> Self {
-        let store = store.map(|store| Arc::new(StoreFeed::new(store)));
-        let sink = Recipients { engine: messages.clone(), store: store.clone() };
+        let engine = Engine::new(messages);
+        let store = store.map(|store| Arc::new(StoreFeed::new(store, engine.clone())));
+        let sink = Recipients { engine: engine.clone(), store: store.clone() };
         Self {
             watches: Watches::new(wakeup.clone()),
             transcripts: Transcripts::new(&roots, Box::new(sink)),
@@ -186,7 +164,7 @@ impl Source {
             next_poll: Instant::now() + POLL,
             polls: 0,
             roots,
-            messages,
+            engine,
             store,
             wakeup,
         }
@@ -260,13 +238,7 @@ impl Source {
             return self.transcripts.read_slice(&budget);
         }
         match &self.store {
-            Some(feed) if !self.repeats.is_empty() => {
-                // The figures go on without a store.
-                if self.repeats.read_slice(feed, &budget).is_err() {
-                    self.repeats = Repeats::default();
-                }
-                Ok(())
-            }
+            Some(feed) if !self.repeats.is_empty() => self.repeats.read_slice(feed, &budget),
             _ => Ok(()),
         }
     }
@@ -278,14 +250,12 @@ impl Source {
             && !self.transcripts.promote_dependencies(self.current_since)
         {
             self.stage = Stage::History;
-            self.send(SourceMessage::Current)?;
+            self.send(SourceMessage::Current { is_complete: !self.transcripts.has_backlog() })?;
         }
         if self.stage == Stage::History && !self.transcripts.has_backlog() {
             self.stage = Stage::Done;
             self.send(SourceMessage::Progress(self.transcripts.progress()))?;
             self.send(SourceMessage::HistoryRead)?;
-            // The figures go on without a store.
-            let _ = self.store.as_ref().map(|feed| feed.store().send(SourceMessage::HistoryRead));
         }
         if self.stage == Stage::Done {
             let failure = self.status.report(&self.roots, &self.transcripts, self.watches.refusal());
@@ -300,21 +270,12 @@ impl Source {
         Ok(())
     }
 
-    /// Hands the engine what the store holds, and goes on reading from there.
+    /// Hands the engine what the present depends on of what the store holds, and goes on reading from there.
     fn recall(&mut self) -> Result<(), SinkClosed> {
-        let Some(store) = self.store.clone() else { return Ok(()) };
-        let send = |message| self.messages.blocking_send(message).map_err(|_| SinkClosed);
-        let (transcripts, wakeup) = (&mut self.transcripts, &self.wakeup);
-        store.store().recall(&self.roots, &mut |StoredFile { found, state, archived, records, rejections }| {
-            if wakeup.has_changes() && wakeup.is_stopped() {
-                return Err(SinkClosed);
-            }
-            let file = Arc::new(found);
-            transcripts.resume(Arc::clone(&file), state.clone(), archived);
-            let (read, state) = (Arc::clone(&file), Box::new(state));
-            send(SourceMessage::Read { file: read, records, rejections, state, replaces: false })?;
-            if archived { send(SourceMessage::Archive { file }) } else { Ok(()) }
-        })
+        let Some(store) = &self.store else { return Ok(()) };
+        let recalled = store.store().recall(&self.roots, clock::wall());
+        self.transcripts.resume_all(&recalled);
+        self.send(SourceMessage::Recalled(Box::new(recalled)))
     }
 
     /// Notes what the store asks to have repeated.
@@ -359,6 +320,6 @@ impl Source {
     }
 
     fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
-        self.messages.blocking_send(message).map_err(|_| SinkClosed)
+        self.engine.send(self.engine.number(), Recipient::Both, message)
     }
 }

@@ -1,46 +1,85 @@
 //! Files read once more from the beginning, for the store alone, which missed something of them.
 //!
-//! One file at a time, in slices. What the file's own tail reads meanwhile is kept from the store: the repeat reads it
-//! too, and the store would otherwise take a file for complete of which the middle is missing.
+//! One file at a time, in slices, on the way on which everything goes to the store: through the engine's queue. What the
+//! file's own tail reads meanwhile is kept from the store: the repetition reads it too, and the store would otherwise
+//! take a file for complete of which the middle is missing.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::budget::Budget;
+use super::engine::Engine;
 use super::reader::{Follower, PollError, Polling};
-use crate::observation::{HistoryStore, RecordSink, SinkClosed, SourceMessage, TranscriptFile};
+use crate::observation::{HistoryStore, Recipient, RecordSink, SinkClosed, SourceMessage, TranscriptFile};
 
-/// The store, fed with what is read and with what is repeated.
+/// The way of repetitions to the store, and what goes there otherwise.
 pub(super) struct StoreFeed {
     store: Box<dyn HistoryStore>,
+    engine: Engine,
     /// The file being repeated.
-    repeated: Mutex<Option<Arc<TranscriptFile>>>,
+    repeated: Mutex<Option<Repeated>>,
+}
+
+/// A file that is being repeated.
+struct Repeated {
+    file: Arc<TranscriptFile>,
+    /// The newest message about it that was kept from the store meanwhile; 0 if there was none.
+    newest: u64,
 }
 
 impl StoreFeed {
-    pub(super) fn new(store: Box<dyn HistoryStore>) -> Self {
-        Self { store, repeated: Mutex::default() }
+    pub(super) fn new(store: Box<dyn HistoryStore>, engine: Engine) -> Self {
+        Self { store, engine, repeated: Mutex::default() }
     }
 
     pub(super) fn store(&self) -> &dyn HistoryStore {
         &*self.store
     }
 
-    fn repeated(&self) -> MutexGuard<'_, Option<Arc<TranscriptFile>>> {
+    fn repeated(&self) -> MutexGuard<'_, Option<Repeated>> {
         self.repeated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what has been read of the files as they change.
-    pub(super) fn feed(&self, message: &SourceMessage) -> Result<(), SinkClosed> {
+    fn is_repeated(&self, file: &Arc<TranscriptFile>) -> bool {
+        self.repeated().as_ref().is_some_and(|repeated| repeated.file == *file)
+    }
+
+    /// Who is to take what has been read of a file as it changed.
+    pub(super) fn recipient(&self, number: u64, message: &SourceMessage) -> Recipient {
         match message {
-            SourceMessage::Read { file, .. } if self.repeated().as_ref() == Some(file) => Ok(()),
-            SourceMessage::Read { .. } => self.store.send(message.clone()),
+            SourceMessage::Read { file, .. } => match self.repeated().as_mut().filter(|it| it.file == *file) {
+                Some(repeated) => {
+                    repeated.newest = number;
+                    Recipient::Engine
+                }
+                None => Recipient::Both,
+            },
             SourceMessage::Retract { file } | SourceMessage::Archive { file } => {
-                self.repeated().take_if(|repeated| repeated == file);
-                self.store.send(message.clone())
+                self.repeated().take_if(|repeated| repeated.file == *file);
+                Recipient::Both
             }
-            _ => Ok(()),
+            _ => Recipient::Both,
         }
+    }
+
+    /// Sends something to the store alone.
+    fn keep(&self, message: SourceMessage) -> Result<(), SinkClosed> {
+        self.engine.send(0, Recipient::Store, message)
+    }
+}
+
+/// Takes what is repeated.
+impl RecordSink for StoreFeed {
+    fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
+        self.keep(message)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.store.is_busy() || self.engine.is_busy()
+    }
+
+    fn wants_activity(&self) -> bool {
+        true
     }
 }
 
@@ -76,19 +115,17 @@ impl Repeats {
 
     /// Repeats files until the budget is spent.
     pub(super) fn read_slice(&mut self, feed: &StoreFeed, budget: &Budget<'_>) -> Result<(), SinkClosed> {
-        let sink: &dyn RecordSink = feed.store();
-        while !budget.is_spent(sink) {
+        while !budget.is_spent(feed) {
             // Archived meanwhile, the file is not repeated any more.
-            let is_wanted = |tail: &Follower| feed.repeated().as_ref() == Some(&tail.found);
-            let mut tail = match self.tail.take().filter(is_wanted) {
+            let mut tail = match self.tail.take().filter(|tail| feed.is_repeated(&tail.found)) {
                 Some(tail) => tail,
                 None => {
                     let Some(file) = self.queue.pop_front() else { break };
-                    *feed.repeated() = Some(Arc::clone(&file));
-                    Follower::new(file, true, sink.wants_activity())
+                    *feed.repeated() = Some(Repeated { file: Arc::clone(&file), newest: 0 });
+                    Follower::new(file, true, true)
                 }
             };
-            match tail.poll(sink, &mut self.buffer, budget) {
+            match tail.poll(feed, &mut self.buffer, budget) {
                 Ok(Polling::Paused) => {
                     self.tail = Some(tail);
                     return Ok(());
@@ -97,13 +134,13 @@ impl Repeats {
                 // What cannot be read is named where the file's own tail is polled.
                 Ok(Polling::Complete | Polling::Gone)
                 | Err(PollError::Unreadable(_) | PollError::Stale | PollError::Panicked) => {
-                    *feed.repeated() = None;
-                    feed.store().repeated(&tail.found);
+                    let newest = feed.repeated().take().map_or(0, |repeated| repeated.newest);
+                    feed.keep(SourceMessage::Repeated { file: Arc::clone(&tail.found), newest })?;
                 }
             }
         }
         if self.is_empty() && std::mem::take(&mut self.everything) {
-            feed.store().everything_repeated();
+            feed.keep(SourceMessage::EverythingRepeated)?;
         }
         Ok(())
     }

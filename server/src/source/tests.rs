@@ -10,16 +10,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use dashboard_core::record::{Record, Tool};
+use dashboard_core::time::Timestamp;
 use tokio::sync::mpsc;
 
 use super::budget::Budget;
+use super::engine::Engine;
 use super::repeats::{Repeats, StoreFeed};
 use super::transcripts::Transcripts;
 use super::wakeup::Wakeup;
 use crate::health::DashboardHealth;
 use crate::observation::{
-    FileState, Recall, RecordSink, RepeatQueue, RepeatRequests, Root, SinkClosed, SourceMessage, StoredFile,
-    TranscriptFile,
+    FileState, HistoryStore, NumberedMessage, Recall, Recalled, Recipient, RecordSink, RepeatRequests, Root,
+    SinkClosed, SourceMessage, TranscriptFile,
 };
 
 /// What a receiver holds: of each file, the places of its responses.
@@ -86,20 +88,42 @@ impl Receiver {
     }
 }
 
-impl Recall for Receiver {
-    fn recall(&self, _: &[Root], _: &mut dyn FnMut(StoredFile) -> Result<(), SinkClosed>) -> Result<(), SinkClosed> {
-        Ok(())
+/// A store that knows nothing and asks for nothing.
+struct NoStore;
+
+impl Recall for NoStore {
+    fn recall(&self, _: &[Root], _: Timestamp) -> Recalled {
+        Recalled::default()
     }
 }
 
-impl RepeatQueue for Receiver {
+impl HistoryStore for NoStore {
     fn take_repeats(&self) -> RepeatRequests {
         RepeatRequests::default()
     }
 
-    fn repeated(&self, _file: &Arc<TranscriptFile>) {}
+    fn is_busy(&self) -> bool {
+        false
+    }
+}
 
-    fn everything_repeated(&self) {}
+/// The way to a store that asks for nothing, what is sent on it, and what the store will hold.
+fn feed() -> (StoreFeed, mpsc::Receiver<NumberedMessage>, Receiver) {
+    let (sender, queue) = mpsc::channel(256);
+    (StoreFeed::new(Box::new(NoStore), Engine::new(sender)), queue, Receiver::default())
+}
+
+/// Hands on what was sent to the store alone. Returns the numbers with which repetitions ended.
+fn keep(queue: &mut mpsc::Receiver<NumberedMessage>, store: &Receiver) -> Vec<u64> {
+    let mut ends = Vec::new();
+    while let Ok(NumberedMessage { number, to, message }) = queue.try_recv() {
+        assert_eq!((number, to), (0, Recipient::Store));
+        match message {
+            SourceMessage::Repeated { newest, .. } => ends.push(newest),
+            message => store.send(message).unwrap(),
+        }
+    }
+    ends
 }
 
 fn line(number: usize) -> String {
@@ -403,8 +427,7 @@ fn history_yields_to_what_changes_and_to_the_end() {
 fn a_repeat_reads_for_the_store_what_its_tail_reads_meanwhile() {
     let home = tempfile::tempdir().unwrap();
     let path = write(home.path(), "s.jsonl", &lines(10_000));
-    let store = Receiver::default();
-    let feed = StoreFeed::new(Box::new(store.clone()));
+    let (feed, mut queue, store) = feed();
     let file = Arc::new(TranscriptFile::new(&root(home.path()), "projects/p/s.jsonl".to_owned()));
     let mut repeats = Repeats::default();
     repeats.add([Arc::clone(&file), Arc::clone(&file)]);
@@ -424,29 +447,29 @@ fn a_repeat_reads_for_the_store_what_its_tail_reads_meanwhile() {
                 state,
                 replaces: false,
             };
-            feed.feed(&read).unwrap();
-            assert_eq!(store.messages(), 0, "what is repeated replaces what was stored in one go");
+            assert_eq!(feed.recipient(1, &read), Recipient::Engine);
+            assert!(queue.is_empty(), "what is repeated replaces what was stored in one go");
         }
     }
     assert!(slices > 3, "{slices} slices");
-    assert_eq!(store.responses(), 10_001);
-    assert_eq!(store.messages(), 1);
+    let ends = keep(&mut queue, &store);
+    assert_eq!((store.responses(), store.messages()), (10_001, 1));
+    assert_eq!(ends, [1], "with what the tail reported meanwhile");
 }
 
 #[test]
 fn a_deleted_file_is_not_repeated_any_further() {
     let home = tempfile::tempdir().unwrap();
     write(home.path(), "s.jsonl", &lines(10_000));
-    let store = Receiver::default();
-    let feed = StoreFeed::new(Box::new(store.clone()));
+    let (feed, mut queue, store) = feed();
     let file = Arc::new(TranscriptFile::new(&root(home.path()), "projects/p/s.jsonl".to_owned()));
     let mut repeats = Repeats::default();
     repeats.add([Arc::clone(&file)]);
     repeats.read_slice(&feed, &Budget::unlimited().of_one_chunk()).unwrap();
-    feed.feed(&SourceMessage::Archive { file }).unwrap();
+    assert_eq!(feed.recipient(2, &SourceMessage::Archive { file }), Recipient::Both);
     repeats.read_slice(&feed, &Budget::unlimited()).unwrap();
     assert!(repeats.is_empty());
-    assert_eq!(store.messages(), 1, "only that it was archived");
+    assert_eq!((keep(&mut queue, &store), store.messages()), (vec![], 0));
 }
 
 #[test]
@@ -482,7 +505,7 @@ fn an_append_overtakes_history() {
     let (mut waits, mut history_read, mut current_files) = (Vec::new(), false, 0);
     let mut files: std::collections::BTreeSet<String> = std::collections::BTreeSet::new();
     while let Some(message) = messages.blocking_recv() {
-        match message {
+        match message.message {
             SourceMessage::Read { file, records, .. } => {
                 files.insert(file.name.clone());
                 if file.path == live
@@ -492,7 +515,7 @@ fn an_append_overtakes_history() {
                     waits.push(at.elapsed());
                 }
             }
-            SourceMessage::Current => current_files = files.len(),
+            SourceMessage::Current { .. } => current_files = files.len(),
             SourceMessage::HistoryRead => {
                 history_read = true;
                 break;

@@ -4,7 +4,9 @@
 //! Polling a file that has not changed costs one system call. What there is much of waits in a backlog, newest first,
 //! and is read in slices, so that whoever owns this can attend to what is live in between.
 
-use crate::observation::{FileState, Marks, RecordSink, Root, SinkClosed, SourceMessage, TranscriptFile};
+use crate::observation::{
+    FileState, Marks, Recalled, RecalledFile, RecordSink, Root, SinkClosed, SourceMessage, TranscriptFile,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::fs::{self, File};
@@ -90,6 +92,25 @@ impl Transcripts {
             self.deleted.insert(found.key.clone(), found);
         } else if self.dirs.iter().any(|dir| found.path.starts_with(&dir.dir)) {
             self.tails.insert(found.path.clone(), Follower::resume(found, state, self.activity));
+        } else {
+            self.covered.push(found);
+        }
+    }
+
+    /// A former process read these files, and the sink knows what they said.
+    pub(crate) fn resume_all(&mut self, recalled: &Recalled) {
+        for RecalledFile { file, state, archived, .. } in &recalled.files {
+            match state {
+                Some(state) => self.resume(Arc::clone(file), state.clone(), *archived),
+                None => self.read_again(Arc::clone(file)),
+            }
+        }
+    }
+
+    /// A former process read this file, and the sink knows what it said: all of it is read again, in place of that.
+    fn read_again(&mut self, found: Arc<TranscriptFile>) {
+        if self.dirs.iter().any(|dir| found.path.starts_with(&dir.dir)) {
+            self.tails.insert(found.path.clone(), Follower::new(found, true, self.activity));
         } else {
             self.covered.push(found);
         }

@@ -73,11 +73,6 @@ impl Wakeup {
         self.has_changes.load(Relaxed)
     }
 
-    /// Whether the thread is to end.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.lock().stop
-    }
-
     /// Takes what has changed, if anything.
     pub(super) fn take(&self) -> Changes {
         if self.has_changes() { self.wait(Instant::now()) } else { Changes::default() }

@@ -4,7 +4,7 @@
 //! When the queue is full, the message is dropped and its file *lags*: nothing more of it is accepted until it is
 //! repeated from its beginning, which is asked for. Only repetitions wait for room.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ const MAX_RECORDS: usize = 50_000;
 const ROOM: Duration = Duration::from_millis(2);
 
 /// What the writer is sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum WriterMessage {
     /// The source's message.
     Source {
@@ -42,6 +42,8 @@ pub(super) enum WriterMessage {
     EverythingRepeated,
     /// The source has read everything that was there at the start.
     HistoryRead,
+    /// What was sent before is to be committed without waiting for more.
+    Hurry,
     /// The database could not be read, or not all of it.
     ReadFailed(ReadFailure),
 }
@@ -76,6 +78,9 @@ struct Shared {
     repeating: BTreeMap<Arc<TranscriptFile>, u64>,
     /// The newest committed message of each file, as far as not asked for yet.
     committed: HashMap<Arc<TranscriptFile>, u64>,
+    /// Messages about what has been sent, in order, for which there was no room. They must not be lost: they go before
+    /// anything else. At most one for each file that is repeated, and two more.
+    marks: VecDeque<WriterMessage>,
 }
 
 /// Whether a message was queued.
@@ -126,7 +131,9 @@ impl Inbox {
         let mut shared = self.shared();
         let begins_anew = begins_anew(&message);
         let lags = shared.dropped.contains_key(file) && !begins_anew;
-        let queued = !lags && !matches!(self.push(queue, WriterMessage::Source { number, message }), Pushed::Full);
+        let queued = !lags
+            && self.push_marks(queue, &mut shared)
+            && !matches!(self.push(queue, WriterMessage::Source { number, message }), Pushed::Full);
         if queued {
             // What was dropped before no longer counts; a repetition includes it.
             if let Some(newest) = shared.dropped.remove(file).filter(|_| number == 0) {
@@ -142,10 +149,28 @@ impl Inbox {
         }
     }
 
-    /// A repetition has come to its end.
-    pub(super) fn repeated(&self, queue: &SyncSender<WriterMessage>, file: &Arc<TranscriptFile>) {
-        let number = self.shared().repeating.remove(file).unwrap_or(0);
-        self.wait(queue, || WriterMessage::Repeated { file: Arc::clone(file), number });
+    /// A repetition has come to its end; it included all messages up to `number`.
+    pub(super) fn repeated(&self, queue: &SyncSender<WriterMessage>, file: Arc<TranscriptFile>, number: u64) {
+        let number = self.shared().repeating.remove(&file).unwrap_or(0).max(number);
+        self.offer_mark(queue, WriterMessage::Repeated { file, number });
+    }
+
+    /// Queues a message about what was sent before. If there is no room, it goes before whatever is sent next.
+    pub(super) fn offer_mark(&self, queue: &SyncSender<WriterMessage>, mark: WriterMessage) {
+        let mut shared = self.shared();
+        shared.marks.push_back(mark);
+        self.push_marks(queue, &mut shared);
+    }
+
+    /// Whether no mark is left.
+    fn push_marks(&self, queue: &SyncSender<WriterMessage>, shared: &mut Shared) -> bool {
+        while let Some(mark) = shared.marks.front() {
+            if matches!(self.push(queue, mark.clone()), Pushed::Full) {
+                return false;
+            }
+            shared.marks.pop_front();
+        }
+        true
     }
 
     /// Queues a message as soon as there is room. Once the writer has ended, nothing is kept any more.
@@ -153,6 +178,11 @@ impl Inbox {
         while let Pushed::Full = self.push(queue, message()) {
             thread::sleep(ROOM);
         }
+    }
+
+    /// Asks for a commit at once, if there is room for the question; if not, there is one soon anyway.
+    pub(super) fn hurry(&self, queue: &SyncSender<WriterMessage>) {
+        let _ = self.push(queue, WriterMessage::Hurry);
     }
 
     /// Whether there is so little room that what can wait should.
@@ -190,8 +220,10 @@ impl Inbox {
     }
 
     /// The newest committed message of each file with something newly committed.
-    pub(super) fn take_committed(&self) -> HashMap<Arc<TranscriptFile>, u64> {
-        std::mem::take(&mut self.shared().committed)
+    pub(super) fn take_committed(&self, queue: &SyncSender<WriterMessage>) -> HashMap<Arc<TranscriptFile>, u64> {
+        let mut shared = self.shared();
+        self.push_marks(queue, &mut shared);
+        std::mem::take(&mut shared.committed)
     }
 
     /// How many files had a message dropped and are not yet being repeated.

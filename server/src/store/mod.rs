@@ -14,6 +14,7 @@ mod inbox;
 mod lifecycle;
 mod migrate;
 mod queries;
+mod recall;
 mod repair;
 mod retention;
 mod rows;
@@ -21,7 +22,7 @@ mod schema;
 mod session;
 mod sums;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod unseen;
 mod writer;
 
@@ -33,15 +34,16 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use dashboard_core::price::PriceTable;
+use dashboard_core::time::{Timestamp, ZoneOffsets};
 
 use self::inbox::{Inbox, WriterMessage};
 use crate::health::DashboardHealth;
 use crate::observation::{
-    Recall, RecordSink, RepeatQueue, RepeatRequests, Root, SinkClosed, SourceMessage, StoredFile, TranscriptFile,
+    HistoryStore, HistoryWriter, Recall, Recalled, RepeatRequests, Root, SourceMessage, TranscriptFile,
 };
 
 pub use directory::{database, usual_dir};
-pub use queries::{HistoryReader, ReadError, UnreadableRows};
+pub use queries::{HistoryReader, ReadError, StoredUsage, UnreadableRows};
 pub use repair::{Repair, repair};
 pub use session::session_records;
 
@@ -106,6 +108,8 @@ pub struct StoreOptions {
     pub retention_days: Option<u32>,
     /// The price table in force, whose prompt classes the sums tell apart.
     pub prices: Arc<PriceTable>,
+    /// The zone in which days begin.
+    pub zone: Arc<ZoneOffsets>,
     /// Where the store says how it is.
     pub health: DashboardHealth,
 }
@@ -136,8 +140,9 @@ impl Store {
         let database = database(&options.dir).into();
         let (queue, messages) = sync_channel(inbox::MAX_MESSAGES);
         let inbox = Arc::new(Inbox::default());
+        let (prices, zone) = (Arc::clone(&options.prices), Arc::clone(&options.zone));
         let writer = writer::spawn(options, Arc::clone(&inbox), messages)?;
-        Ok(Self { sender: StoreSender { queue, inbox, database }, writer })
+        Ok(Self { sender: StoreSender { queue, inbox, database, prices, zone }, writer })
     }
 
     /// Its database.
@@ -160,15 +165,15 @@ impl Store {
     }
 }
 
-/// Takes what is read, in order, and never makes a reader wait: what does not fit is asked for again. Clones share the
+/// Takes what is read, in order, and never makes the engine wait: what does not fit is asked for again. Clones share the
 /// queue.
-///
-/// Messages that come without a number, as a [`RecordSink`], are not acknowledged; repetitions are such.
 #[derive(Clone, Debug)]
 pub struct StoreSender {
     queue: SyncSender<WriterMessage>,
     inbox: Arc<Inbox>,
     database: Arc<Path>,
+    prices: Arc<PriceTable>,
+    zone: Arc<ZoneOffsets>,
 }
 
 /// Why something could not be read from the database.
@@ -188,79 +193,67 @@ enum ReadFailure {
 }
 
 impl StoreSender {
-    /// Takes a message of the source, with its number.
-    pub fn send(&self, number: u64, message: SourceMessage) {
-        match message {
-            SourceMessage::HistoryRead => self.inbox.wait(&self.queue, || WriterMessage::HistoryRead),
-            message => self.inbox.offer(&self.queue, number, message),
-        }
-    }
-
-    /// For each file of which something was committed since this was last called, the number of its newest committed
-    /// message: that message and all before it are on the disk.
-    pub fn take_committed(&self) -> HashMap<Arc<TranscriptFile>, u64> {
-        self.inbox.take_committed()
-    }
-
-    /// Gives out, file by file, what the store holds of these roots' files.
-    ///
-    /// A file that is there but of which not every row is understood is given out as one that was deleted and said
-    /// nothing: it is read again. What cannot be read at all is left out, and will be read from the files.
-    ///
-    /// # Errors
-    /// Those of `take`.
-    pub fn load(
-        &self,
-        roots: &[Root],
-        take: impl FnMut(StoredFile) -> Result<(), SinkClosed>,
-    ) -> Result<(), SinkClosed> {
-        let failure = match HistoryReader::open(&self.database, roots).and_then(|reader| reader.load(take)) {
-            Ok(Err(closed)) => return Err(closed),
-            Ok(Ok(UnreadableRows { count: 0, .. })) => return Ok(()),
-            Ok(Ok(UnreadableRows { count, example })) => ReadFailure::Rows { count, example },
-            Err(error) if error.is_damage() => ReadFailure::Damage(error.to_string()),
-            Err(error) => ReadFailure::Other(error.to_string()),
-        };
+    fn read_failed(&self, failure: &ReadFailure) {
         self.inbox.wait(&self.queue, || WriterMessage::ReadFailed(failure.clone()));
-        Ok(())
+    }
+
+    fn report_rows(&self, UnreadableRows { count, example }: UnreadableRows) {
+        if count > 0 {
+            self.read_failed(&ReadFailure::Rows { count, example });
+        }
     }
 }
 
 impl Recall for StoreSender {
-    fn recall(
-        &self,
-        roots: &[Root],
-        take: &mut dyn FnMut(StoredFile) -> Result<(), SinkClosed>,
-    ) -> Result<(), SinkClosed> {
-        self.load(roots, take)
+    fn recall(&self, roots: &[Root], now: Timestamp) -> Recalled {
+        let reader = HistoryReader::open(&self.database, roots);
+        match reader.and_then(|reader| reader.recall(&self.prices, &self.zone, now)) {
+            Ok((recalled, unreadable)) => {
+                self.report_rows(unreadable);
+                recalled
+            }
+            Err(error) if error.is_damage() => {
+                self.read_failed(&ReadFailure::Damage(error.to_string()));
+                Recalled::default()
+            }
+            Err(error) => {
+                self.read_failed(&ReadFailure::Other(error.to_string()));
+                Recalled::default()
+            }
+        }
     }
 }
 
-impl RepeatQueue for StoreSender {
+impl HistoryWriter for StoreSender {
+    fn keep(&self, number: u64, message: SourceMessage) {
+        match message {
+            SourceMessage::Repeated { file, newest } => self.inbox.repeated(&self.queue, file, newest),
+            SourceMessage::EverythingRepeated => self.inbox.offer_mark(&self.queue, WriterMessage::EverythingRepeated),
+            SourceMessage::HistoryRead => self.inbox.offer_mark(&self.queue, WriterMessage::HistoryRead),
+            message => self.inbox.offer(&self.queue, number, message),
+        }
+    }
+
+    fn take_committed(&self) -> HashMap<Arc<TranscriptFile>, u64> {
+        self.inbox.take_committed(&self.queue)
+    }
+
+    fn hurry(&self) {
+        self.inbox.hurry(&self.queue);
+    }
+
+    fn report_unreadable(&self, count: u64, example: String, files: Vec<Arc<TranscriptFile>>) {
+        self.report_rows(UnreadableRows { count, example });
+        self.inbox.request(files.into_iter().filter(|file| file.path.symlink_metadata().is_ok()));
+    }
+}
+
+impl HistoryStore for StoreSender {
     fn take_repeats(&self) -> RepeatRequests {
         self.inbox.take_wanted()
     }
 
-    fn repeated(&self, file: &Arc<TranscriptFile>) {
-        self.inbox.repeated(&self.queue, file);
-    }
-
-    fn everything_repeated(&self) {
-        self.inbox.wait(&self.queue, || WriterMessage::EverythingRepeated);
-    }
-}
-
-impl RecordSink for StoreSender {
-    fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
-        Self::send(self, 0, message);
-        Ok(())
-    }
-
     fn is_busy(&self) -> bool {
         self.inbox.is_busy()
-    }
-
-    fn wants_activity(&self) -> bool {
-        true
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,11 +15,11 @@ use dashboard_core::record::{
     AgentMeta, ApiError, Compaction, ContextFill, FileCounts, LimitKey, Lineage, RateLimitReport, Record, Rejection,
     SessionMeta, Tool, UsageRecord,
 };
-use dashboard_core::report::{Slot, UsageRow};
+use dashboard_core::report::{Slot, UsageRow, cuts};
 use dashboard_core::time::Timestamp;
 use dashboard_core::units::Tokens;
 use rusqlite::types::FromSqlError;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, params};
 use rustc_hash::FxHashMap;
 
 use super::codes::{Code, limit_of};
@@ -68,14 +69,15 @@ pub struct UnreadableRows {
 }
 
 impl UnreadableRows {
-    fn add(&mut self, file: &str, table: &str, error: &ReadError) {
+    pub(super) fn add(&mut self, file: &str, table: &str, error: &ReadError) {
         if self.count == 0 {
             self.example = format!("{table} of {file}: {error}");
         }
         self.count += 1;
     }
 
-    fn merge(&mut self, other: Self) {
+    /// Adds those of another read.
+    pub fn merge(&mut self, other: Self) {
         if self.count == 0 {
             self.example = other.example;
         }
@@ -204,7 +206,7 @@ impl<'a> Names<'a> {
         (id != 0).then(|| self.get(id).map(AgentId::new)).transpose()
     }
 
-    fn usage_record(&self, tool: Tool, claim: &ClaimRow) -> Result<UsageRecord, ReadError> {
+    pub(super) fn usage_record(&self, tool: Tool, claim: &ClaimRow) -> Result<UsageRecord, ReadError> {
         Ok(UsageRecord {
             tool,
             session: SessionId::new(self.get(claim.session)?),
@@ -256,11 +258,25 @@ fn counts(row: &Row<'_>, from: usize) -> rusqlite::Result<FileCounts> {
     })
 }
 
+/// See [`HistoryReader::moment`].
+pub(super) struct Moment<'a> {
+    connection: &'a Connection,
+    _transaction: Option<Transaction<'a>>,
+}
+
+impl Deref for Moment<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
+
 /// A row of `files`.
-struct FileRow {
-    id: i64,
+pub(super) struct FileRow {
+    pub(super) id: i64,
     reached: i64,
-    summary: StoredFileSummary,
+    pub(super) summary: StoredFileSummary,
 }
 
 impl HistoryReader {
@@ -274,8 +290,15 @@ impl HistoryReader {
         Ok(Self { connection, roots: roots.to_vec() })
     }
 
+    /// Until it is dropped, everything that is read is of one moment of the database. Within another, that one's.
+    pub(super) fn moment(&self) -> Result<Moment<'_>, ReadError> {
+        let transaction =
+            if self.connection.is_autocommit() { Some(self.connection.unchecked_transaction()?) } else { None };
+        Ok(Moment { connection: &self.connection, _transaction: transaction })
+    }
+
     /// The root with its number, if the database has files of it.
-    fn root_ids(&self) -> Result<Vec<(i64, &Root)>, ReadError> {
+    pub(super) fn root_ids(&self) -> Result<Vec<(i64, &Root)>, ReadError> {
         let mut statement = self.connection.prepare_cached("SELECT id FROM roots WHERE tool = ?1 AND dir = ?2")?;
         let mut found = Vec::new();
         for root in &self.roots {
@@ -285,7 +308,12 @@ impl HistoryReader {
         Ok(found)
     }
 
-    fn file_rows(&self, root: (i64, &Root), condition: &str, params: impl Params) -> Result<Vec<FileRow>, ReadError> {
+    pub(super) fn file_rows(
+        &self,
+        root: (i64, &Root),
+        condition: &str,
+        params: impl Params,
+    ) -> Result<Vec<FileRow>, ReadError> {
         let sql = format!(
             "SELECT files.id, name, reached, state, archived_at IS NOT NULL, last_at, started_at, session.text, parent.text,
                     {COUNTS}
@@ -344,16 +372,17 @@ impl HistoryReader {
         Ok(files)
     }
 
-    /// Everything one file said, and the rows of it that were not understood. None if it is not known.
+    /// Everything one file said, an unfinished last line included, and the rows of it that were not understood. None if it
+    /// is not known.
     ///
     /// # Errors
     /// If the database cannot be read.
     pub fn file(&self, file: &TranscriptFile) -> Result<Option<(StoredFile, UnreadableRows)>, ReadError> {
-        let transaction = self.connection.unchecked_transaction()?;
+        let transaction = self.moment()?;
         let names = Names::on_demand(&transaction);
         for root in self.root_ids()?.into_iter().filter(|(_, root)| root.dir == file.root && root.tool == file.tool) {
             if let Some(row) = self.file_rows(root, "name = ?1", [&file.name])?.pop() {
-                return self.stored(row, &names).map(Some);
+                return self.stored(FileRow { reached: i64::MAX, ..row }, &names).map(Some);
             }
         }
         Ok(None)
@@ -371,7 +400,7 @@ impl HistoryReader {
         mut take: impl FnMut(StoredFile) -> Result<(), SinkClosed>,
     ) -> Result<Result<UnreadableRows, SinkClosed>, ReadError> {
         // One moment of the database, whatever is written meanwhile.
-        let transaction = self.connection.unchecked_transaction()?;
+        let transaction = self.moment()?;
         let names = Names::all(&transaction)?;
         let mut unreadable = UnreadableRows::default();
         for root in self.root_ids()? {
@@ -401,7 +430,7 @@ impl HistoryReader {
         });
         // A file that will be read on from its last newline says again what stands after that; of one that has gone,
         // all counts.
-        let is_gone = archived || found.path.symlink_metadata().is_err();
+        let is_gone = archived || reached == i64::MAX || found.path.symlink_metadata().is_err();
         let reached = if is_gone { i64::MAX } else { reached };
         if !is_gone {
             state.counts = state.checkpoint.counts;
@@ -418,7 +447,7 @@ impl HistoryReader {
     /// # Errors
     /// If the database cannot be read.
     pub fn claims_on(&self, messages: &[MessageId]) -> Result<Vec<StoredClaim>, ReadError> {
-        let transaction = self.connection.unchecked_transaction()?;
+        let transaction = self.moment()?;
         let names = Names::on_demand(&transaction);
         let roots: HashMap<i64, &Root> = self.root_ids()?.into_iter().collect();
         let sql = format!("SELECT {} FROM claims WHERE message_high = ?1", ClaimRow::COLUMNS);
@@ -466,17 +495,41 @@ impl HistoryReader {
         prices: &PriceTable,
         cuts: impl Fn(&SessionId) -> C,
     ) -> Result<StoredUsage, ReadError> {
-        let transaction = self.connection.unchecked_transaction()?;
+        let transaction = self.moment()?;
         let roots = self.root_ids()?;
         let progress = Progress::read(&transaction, prices.classes_fingerprint().cast_signed())?;
         let all_roots: u64 = transaction.query_row("SELECT count(*) FROM roots", [], |row| row.get(0))?;
         let is_whole = roots.len() as u64 == all_roots || !sums::is_shared(&transaction)?;
         let rows = if progress.is_some_and(Progress::is_complete) && is_whole {
-            sums_rows(&transaction, &roots)?
+            sums_rows(&transaction, &roots, (i64::MIN, i64::MAX))?
         } else {
             fold(&transaction, &roots, prices)?
         };
-        let names = Names::on_demand(&transaction);
+        self.named(&transaction, &roots, rows, prices, cuts)
+    }
+
+    /// The dated part of [`Self::usage`] of the quarter hours that begin in a span, by complete sums.
+    pub(super) fn usage_between(
+        &self,
+        prices: &PriceTable,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<StoredUsage, ReadError> {
+        let roots = self.root_ids()?;
+        let rows = sums_rows(&self.connection, &roots, (from.unix_ms(), to.unix_ms()))?;
+        self.named(&self.connection, &roots, rows, prices, |_| [to].into_iter())
+    }
+
+    /// Rows with the texts they refer to, cut where they have to be.
+    fn named<C: Iterator<Item = Timestamp>>(
+        &self,
+        transaction: &Connection,
+        roots: &[(i64, &Root)],
+        rows: Vec<(Key, Figures)>,
+        prices: &PriceTable,
+        cuts: impl Fn(&SessionId) -> C,
+    ) -> Result<StoredUsage, ReadError> {
+        let names = Names::on_demand(transaction);
         let tools: HashMap<i64, Tool> = roots.iter().map(|(id, root)| (*id, root.tool)).collect();
         let mut sessions: FxHashMap<i64, SessionId> = FxHashMap::default();
         let mut models: FxHashMap<i64, ModelId> = FxHashMap::default();
@@ -502,10 +555,10 @@ impl HistoryReader {
                         owned.push(row);
                         continue;
                     }
-                    for claim in sums::claims_of(&transaction, &key)? {
+                    for claim in sums::claims_of(transaction, &key)? {
                         let slot = claim.at.map(Slot::of);
                         let class = prices.class(&row.model, &claim.usage);
-                        let of_row = sums::root_of(&transaction, claim.file)? == Some(key.root);
+                        let of_row = sums::root_of(transaction, claim.file)? == Some(key.root);
                         if of_row && slot == key.slot && class == key.class {
                             owned.push(OwnedRow { figures: Figures::of(&claim), ..row.clone() });
                         }
@@ -524,7 +577,7 @@ impl HistoryReader {
     /// # Errors
     /// If the database cannot be read.
     pub fn sessions(&self) -> Result<Sessions, ReadError> {
-        let transaction = self.connection.unchecked_transaction()?;
+        let transaction = self.moment()?;
         let names = Names::on_demand(&transaction);
         let mut sessions = Sessions::default();
         for (root, Root { tool, .. }) in self.root_ids()? {
@@ -548,7 +601,7 @@ impl HistoryReader {
     /// # Errors
     /// If the database cannot be read.
     pub fn ingest(&self, usage: &StoredUsage) -> Result<Ingest, ReadError> {
-        let transaction = self.connection.unchecked_transaction()?;
+        let transaction = self.moment()?;
         let mut ingest = Ingest::default();
         let mut by_tool: BTreeMap<Tool, ToolIngest> = BTreeMap::new();
         for (id, root) in self.root_ids()? {
@@ -581,6 +634,23 @@ impl HistoryReader {
         Ok(ingest)
     }
 
+    /// Everything reports are made of, at one moment: see [`Self::usage`], [`Self::sessions`] and [`Self::ingest`]. The
+    /// rows are cut for reports at `now`.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn everything(
+        &self,
+        prices: &PriceTable,
+        now: Timestamp,
+    ) -> Result<(StoredUsage, Sessions, Ingest), ReadError> {
+        let _moment = self.moment()?;
+        let sessions = self.sessions()?;
+        let usage = self.usage(prices, |session| cuts(now, sessions.accounts.time_of(session)))?;
+        let ingest = self.ingest(&usage)?;
+        Ok((usage, sessions, ingest))
+    }
+
     /// Whether there is anything of the roots.
     ///
     /// # Errors
@@ -596,10 +666,18 @@ impl HistoryReader {
     }
 }
 
-fn sums_rows(connection: &Connection, roots: &[(i64, &Root)]) -> Result<Vec<(Key, Figures)>, ReadError> {
-    let sql = format!("SELECT quarter, at_start, root, session, agent, model, class, {} FROM sums", Figures::COLUMNS);
+/// The sums of the quarter hours that begin in a span, its ends included.
+fn sums_rows(
+    connection: &Connection,
+    roots: &[(i64, &Root)],
+    span: (i64, i64),
+) -> Result<Vec<(Key, Figures)>, ReadError> {
+    let sql = format!(
+        "SELECT quarter, at_start, root, session, agent, model, class, {} FROM sums WHERE quarter BETWEEN ?1 AND ?2",
+        Figures::COLUMNS
+    );
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query([span.0, span.1])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let key = Key::read(row)?;
@@ -653,7 +731,7 @@ pub(super) fn fold(
 }
 
 /// Reads rows one by one; of those that are not understood, one is named and all are counted.
-fn each(
+pub(super) fn each(
     connection: &Connection,
     sql: &str,
     params: impl Params,
@@ -674,10 +752,15 @@ fn each(
 }
 
 /// Columns of [`appearance`].
-const APPEARANCE: &str = "session, agent, cwd, last_cwd, branch, version, first_at, last_at";
+pub(super) const APPEARANCE: &str = "session, agent, cwd, last_cwd, branch, version, first_at, last_at";
 
 /// What a file says of a session: how it began and, if that differs, how it was last.
-fn appearance(row: &Row<'_>, tool: Tool, names: &Names<'_>, out: &mut dyn FnMut(Record)) -> Result<(), ReadError> {
+pub(super) fn appearance(
+    row: &Row<'_>,
+    tool: Tool,
+    names: &Names<'_>,
+    out: &mut dyn FnMut(Record),
+) -> Result<(), ReadError> {
     let meta = SessionMeta {
         tool,
         session: SessionId::new(names.get(row.get(0)?)?),
@@ -712,7 +795,12 @@ pub(super) struct OneFile<'a> {
 
 impl OneFile<'_> {
     /// What it says, up to the place `reached`. Where and how its sessions ran comes first.
-    fn records(&self, reached: i64, out: &mut Vec<Record>, unreadable: &mut UnreadableRows) -> Result<(), ReadError> {
+    pub(super) fn records(
+        &self,
+        reached: i64,
+        out: &mut Vec<Record>,
+        unreadable: &mut UnreadableRows,
+    ) -> Result<(), ReadError> {
         let sql = format!("SELECT {APPEARANCE} FROM appearances WHERE file = ?1");
         self.each(&sql, "appearances", unreadable, |row| {
             appearance(row, self.tool, self.names, &mut |record| out.push(record))

@@ -22,7 +22,7 @@ pub fn session_records(database: &Path, session: &SessionId) -> Result<Option<Ve
 impl HistoryReader {
     fn session(&self, session: &SessionId) -> Result<Option<Vec<SessionRecord>>, ReadError> {
         // One moment of the database, whatever is written meanwhile.
-        let transaction = self.connection.unchecked_transaction()?;
+        let transaction = self.moment()?;
         let sql = "SELECT id FROM names WHERE text = ?1";
         let id: Option<i64> = transaction.query_row(sql, [session.as_str()], |row| row.get(0)).optional()?;
         let Some(id) = id else { return Ok(None) };

@@ -25,6 +25,7 @@ use tempfile::TempDir;
 
 use super::sums::Figures as SumsFigures;
 use super::*;
+use crate::observation::{RecordSink, SinkClosed, StoredFile};
 use crate::source::transcripts::Transcripts;
 
 const NAMES: [&str; 7] = [
@@ -41,7 +42,7 @@ fn tool_of(name: &str) -> Tool {
     if name.starts_with("sessions/") { Tool::Codex } else { Tool::ClaudeCode }
 }
 
-fn roots(home: &Path) -> [Root; 2] {
+pub(crate) fn roots(home: &Path) -> [Root; 2] {
     [(Tool::ClaudeCode, "claude"), (Tool::Codex, "codex")].map(|(tool, dir)| Root {
         tool,
         dir: home.join(dir),
@@ -53,12 +54,13 @@ fn path_of(home: &Path, name: &str) -> PathBuf {
     home.join(if tool_of(name) == Tool::Codex { "codex" } else { "claude" }).join(name)
 }
 
-fn options(home: &Path, health: DashboardHealth) -> StoreOptions {
-    StoreOptions { dir: home.join("data"), retention_days: None, prices: prices(), health }
+pub(crate) fn options(home: &Path, health: DashboardHealth) -> StoreOptions {
+    let zone = Arc::new(ZoneOffsets::utc());
+    StoreOptions { dir: home.join("data"), retention_days: None, prices: prices(), zone, health }
 }
 
 /// With a tier that some responses of the tests exceed.
-fn prices() -> Arc<PriceTable> {
+pub(crate) fn prices() -> Arc<PriceTable> {
     let table = r#"{"m": {"input_cost_per_token": 1e-6, "input_cost_per_token_above_1k_tokens": 2e-6}}"#;
     Arc::new(PriceTable::parse(table).unwrap())
 }
@@ -229,8 +231,41 @@ impl RecordSink for Recipients {
         {
             sent.1.insert(Arc::clone(file), number);
         }
-        self.1.send(number, message.clone());
+        self.1.keep(number, message.clone());
         self.0.take(message);
+        Ok(())
+    }
+
+    fn wants_activity(&self) -> bool {
+        true
+    }
+}
+
+/// Gives out all that the store holds, and says what of it cannot be read.
+fn load(
+    store: &Store,
+    roots: &[Root],
+    take: impl FnMut(StoredFile) -> Result<(), SinkClosed>,
+) -> Result<(), SinkClosed> {
+    let failure = match HistoryReader::open(&store.database(), roots).and_then(|reader| reader.load(take)) {
+        Ok(Ok(unreadable)) => {
+            store.sender().report_rows(unreadable);
+            return Ok(());
+        }
+        Ok(Err(closed)) => return Err(closed),
+        Err(error) if error.is_damage() => ReadFailure::Damage(error.to_string()),
+        Err(error) => ReadFailure::Other(error.to_string()),
+    };
+    store.sender().read_failed(&failure);
+    Ok(())
+}
+
+/// Takes what is repeated for the store alone.
+struct Repetition(StoreSender);
+
+impl RecordSink for Repetition {
+    fn send(&self, message: SourceMessage) -> Result<(), SinkClosed> {
+        self.0.keep(0, message);
         Ok(())
     }
 
@@ -259,7 +294,7 @@ impl Dashboard {
         let sent = Sent::default();
         let out = Recipients(engine.clone(), store.sender(), Arc::clone(&sent));
         let mut transcripts = Transcripts::new(&roots, Box::new(out));
-        let loaded = store.sender().load(&roots, |StoredFile { found, state, archived, records, rejections }| {
+        let loaded = load(&store, &roots, |StoredFile { found, state, archived, records, rejections }| {
             let file = Arc::new(found);
             transcripts.resume(Arc::clone(&file), state.clone(), archived);
             let (read, state) = (Arc::clone(&file), Box::new(state));
@@ -294,11 +329,11 @@ impl Dashboard {
             files.extend(self.transcripts.files());
         }
         for file in files {
-            self.transcripts.repeat(Arc::clone(&file), &sender).unwrap();
-            sender.repeated(&file);
+            self.transcripts.repeat(Arc::clone(&file), &Repetition(sender.clone())).unwrap();
+            sender.keep(0, SourceMessage::Repeated { file, newest: 0 });
         }
         if everything {
-            sender.everything_repeated();
+            sender.keep(0, SourceMessage::EverythingRepeated);
         }
     }
 
@@ -310,7 +345,7 @@ impl Dashboard {
 
 /// What may happen to a file, or to the dashboard.
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Append(usize, String),
     Truncate(usize, prop::sample::Index),
     Rewrite(usize, String),
@@ -397,7 +432,7 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     let file = || 0..NAMES.len();
     let written = || {
         (file(), text(), codex()).prop_map(|(file, claude, codex)| match tool_of(NAMES[file]) {
@@ -420,6 +455,50 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Does to files what the step says. Whether it renamed one.
+pub(crate) fn change_files(home: &Path, step: &Step) -> bool {
+    let path = |file: usize| path_of(home, NAMES[file]);
+    let write = |file: usize, bytes: &[u8]| {
+        fs::create_dir_all(path(file).parent().unwrap()).unwrap();
+        fs::write(path(file), bytes).unwrap();
+    };
+    match step {
+        Step::Append(file, text) => {
+            fs::create_dir_all(path(*file).parent().unwrap()).unwrap();
+            let mut open = OpenOptions::new().create(true).append(true).open(path(*file)).unwrap();
+            open.write_all(text.as_bytes()).unwrap();
+        }
+        Step::Truncate(file, at) => {
+            if let Ok(open) = OpenOptions::new().write(true).open(path(*file)) {
+                let length = open.metadata().unwrap().len();
+                open.set_len(at.index(usize::try_from(length).unwrap() + 1) as u64).unwrap();
+            }
+        }
+        Step::Rewrite(file, text) => write(*file, text.as_bytes()),
+        Step::Replace(file, text) => {
+            if path(*file).exists() {
+                let other = path(*file).with_extension("tmp");
+                fs::write(&other, text.repeat(2)).unwrap();
+                fs::rename(other, path(*file)).unwrap();
+            }
+        }
+        Step::Prepend(file, text) => {
+            let old = fs::read(path(*file)).unwrap_or_default();
+            write(*file, &[text.as_bytes(), &old].concat());
+        }
+        Step::Delete(file) => drop(fs::remove_file(path(*file))),
+        Step::Rename(from, to) => {
+            if from != to && path(*from).exists() {
+                fs::create_dir_all(path(*to).parent().unwrap()).unwrap();
+                fs::rename(path(*from), path(*to)).unwrap();
+                return true;
+            }
+        }
+        Step::Look | Step::Restart => {}
+    }
+    false
+}
+
 /// Files, the dashboard following them, and what it should know.
 struct World {
     home: TempDir,
@@ -438,43 +517,7 @@ impl World {
     }
 
     fn do_step(&mut self, step: &Step) {
-        let path = |file: usize| path_of(self.home.path(), NAMES[file]);
-        let write = |file: usize, bytes: &[u8]| {
-            fs::create_dir_all(path(file).parent().unwrap()).unwrap();
-            fs::write(path(file), bytes).unwrap();
-        };
         match step {
-            Step::Append(file, text) => {
-                fs::create_dir_all(path(*file).parent().unwrap()).unwrap();
-                let mut open = OpenOptions::new().create(true).append(true).open(path(*file)).unwrap();
-                open.write_all(text.as_bytes()).unwrap();
-            }
-            Step::Truncate(file, at) => {
-                if let Ok(open) = OpenOptions::new().write(true).open(path(*file)) {
-                    let length = open.metadata().unwrap().len();
-                    open.set_len(at.index(usize::try_from(length).unwrap() + 1) as u64).unwrap();
-                }
-            }
-            Step::Rewrite(file, text) => write(*file, text.as_bytes()),
-            Step::Replace(file, text) => {
-                if path(*file).exists() {
-                    let other = path(*file).with_extension("tmp");
-                    fs::write(&other, text.repeat(2)).unwrap();
-                    fs::rename(other, path(*file)).unwrap();
-                }
-            }
-            Step::Prepend(file, text) => {
-                let old = fs::read(path(*file)).unwrap_or_default();
-                write(*file, &[text.as_bytes(), &old].concat());
-            }
-            Step::Delete(file) => drop(fs::remove_file(path(*file))),
-            Step::Rename(from, to) => {
-                if from != to && path(*from).exists() {
-                    fs::create_dir_all(path(*to).parent().unwrap()).unwrap();
-                    fs::rename(path(*from), path(*to)).unwrap();
-                    self.renamed = true;
-                }
-            }
             Step::Look => self.look(),
             Step::Restart => {
                 self.dashboard.take().unwrap().stop();
@@ -482,6 +525,7 @@ impl World {
                 self.dashboard = Some(Dashboard::start(self.home.path()));
                 self.look();
             }
+            change => self.renamed |= change_files(self.home.path(), change),
         }
     }
 
@@ -964,13 +1008,11 @@ fn a_database_of_the_first_release_is_migrated_and_keeps_what_deleted_transcript
     let health = DashboardHealth::default();
     let store = Store::open(options(home.path(), health.clone())).unwrap();
     let mut files = Vec::new();
-    store
-        .sender()
-        .load(&roots, |file| {
-            files.push(file);
-            Ok(())
-        })
-        .unwrap();
+    load(&store, &roots, |file| {
+        files.push(file);
+        Ok(())
+    })
+    .unwrap();
     becomes(&health, HealthStatus::Degraded, "could not be understood");
     store.close();
     let names: Vec<(&str, bool, usize)> =

@@ -99,7 +99,7 @@ pub(super) fn spawn(
     messages: Receiver<WriterMessage>,
 ) -> Result<JoinHandle<Written>, StoreError> {
     let path = directory::database(&options.dir);
-    let StoreOptions { dir, retention_days, prices, health } = options;
+    let StoreOptions { dir, retention_days, prices, health, zone: _ } = options;
     let lifecycle = Lifecycle::Current;
     let mut writer = Writer {
         lock: None,
@@ -220,7 +220,7 @@ impl Writer {
                 WriterMessage::Repeated { file, number } => self.repeated(&file, number),
                 WriterMessage::EverythingRepeated => self.lifecycle.everything_repeated(),
                 WriterMessage::HistoryRead => self.database.as_mut().into_iter().for_each(Database::end_first_read),
-                WriterMessage::Source { .. } | WriterMessage::ReadFailed(_) => {}
+                WriterMessage::Source { .. } | WriterMessage::ReadFailed(_) | WriterMessage::Hurry => {}
             }
         }
         if self.reported.is_none_or(|reported| reported.elapsed() >= REPORT) {
@@ -490,11 +490,13 @@ fn batch(first: WriterMessage, messages: &Receiver<WriterMessage>, inbox: &Inbox
     let mut records = first.weight();
     // Told at once, so that there is room while the batch waits for more.
     inbox.taken(records);
+    let mut hurries = matches!(first, WriterMessage::Hurry);
     let mut batch = vec![first];
-    while records < BATCH_RECORDS {
+    while records < BATCH_RECORDS && !hurries {
         let Ok(next) = messages.recv_timeout(deadline.saturating_duration_since(Instant::now())) else { break };
         records += next.weight();
         inbox.taken(next.weight());
+        hurries = matches!(next, WriterMessage::Hurry);
         batch.push(next);
     }
     batch

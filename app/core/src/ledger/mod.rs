@@ -249,6 +249,11 @@ impl Ledger {
         self.at_mut(file).counts = counts;
     }
 
+    /// What has been read of `file` so far.
+    pub fn counts_of_file(&self, file: FileId) -> FileCounts {
+        self.at(file).counts
+    }
+
     /// A line of `file` was refused.
     pub fn reject(&mut self, file: FileId, rejection: Rejection) {
         if self.kept_rejections < MAX_REJECTIONS {
@@ -530,7 +535,8 @@ impl Ledger {
 
 impl File {
     fn counts_in(&self, scope: Scope) -> bool {
-        scope == Scope::All || !self.archived
+        // Of a deleted file that says nothing, nothing is kept.
+        !self.archived || scope == Scope::All && self.counts != FileCounts::default()
     }
 }
 

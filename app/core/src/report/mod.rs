@@ -10,6 +10,7 @@
 mod audit;
 mod blocks;
 mod csv;
+mod days;
 mod figures;
 mod filter;
 mod groups;
@@ -31,6 +32,7 @@ pub use audit::{
     Audit, DEFAULT_KEEP_DAYS, Expiring, ExpiringDay, ExpiringSession, Retention, TranscriptAge, UnpricedModel,
 };
 pub use blocks::{BlockRow, Burn, Projection};
+pub use days::days_of;
 pub use figures::{Figures, Sum};
 pub use filter::{DaySpec, Filter, FilterError};
 pub use groups::{ModelRow, ProjectRow, SessionRow};

@@ -43,6 +43,11 @@ impl Block {
     }
 }
 
+/// Whether a response at `later` begins a new chain of blocks after one at `earlier`, whatever came before.
+pub fn is_gap(earlier: Timestamp, later: Timestamp) -> bool {
+    later.ms_since(earlier) > BLOCK_MS
+}
+
 /// The blocks and gaps of responses at `times`, which must be in ascending order.
 pub fn blocks(times: impl IntoIterator<Item = Timestamp>) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();

@@ -24,16 +24,15 @@ impl CostTracker {
         let Some(at) = change.record.at else { return };
         let day = self.zone.day(at);
         let sum = self.days.entry(day).or_insert_with(|| DayUsage::none(day));
-        let of_tool = sum.tools.entry(change.record.tool).or_default();
         if change.added {
             sum.usage += change.record.usage;
             sum.cost += change.cost;
-            *of_tool += change.cost;
+            sum.change_tool(change.record.tool, |cost| *cost += change.cost);
             sum.responses += 1;
         } else {
             sum.usage -= change.record.usage;
             sum.cost -= change.cost;
-            *of_tool -= change.cost;
+            sum.change_tool(change.record.tool, |cost| *cost -= change.cost);
             sum.responses = sum.responses.saturating_sub(1);
         }
         self.changed.insert(day);

@@ -37,8 +37,8 @@ use crate::ids::{MessageId, ModelId, SessionId};
 use crate::ledger::{Change, FileId, Ledger, Scope};
 use crate::price::PriceTable;
 use crate::record::{
-    Compaction, ContextFill, FileCounts, Lineage, Presence, ReadProgress, ReadingEntry, Record, Rejection, Statement,
-    StatusLine, Tool, UsageRecord,
+    Compaction, ContextFill, FileCounts, Lineage, Presence, RateLimitReport, ReadProgress, ReadingEntry, Record,
+    Rejection, Statement, StatusLine, Tool, UsageRecord,
 };
 use crate::session::SessionFacts;
 use crate::settings::Settings;
@@ -49,16 +49,22 @@ use crate::units::{Cost, Tokens};
 use self::future::Future;
 
 pub use crate::transcript::{AUTO_COMPACT_BUFFER, window_tokens};
-pub use blocks::{BLOCK_MS, Block, blocks};
-pub use limits::LimitReading;
+pub use blocks::{BLOCK_MS, Block, blocks, is_gap};
+pub use limits::{KEPT_MS as LIMITS_REACH_BACK_MS, LimitReading};
 pub use memory::{Basis, CanStart, Fits, LEAST_SESSIONS, PeakHour, Prediction, Room, SessionMemory, WeeklyTrend};
 pub use plan::Plan;
+pub use session::DIRECTORIES_KEPT_MS;
 
 /// Newest refused lines kept in the state.
-const RECENT_REJECTIONS: usize = 20;
+pub const RECENT_REJECTIONS: usize = 20;
 /// Sessions silent for longer than this, and before today, are held no more: longer than the five-hour window, whose
 /// use is attributed to sessions.
 const HELD_AFTER_END_MS: i64 = 6 * HOUR_MS;
+
+/// Sessions silent since before this are not held; `today` is when the present day began.
+pub fn held_since(today: Timestamp, now: Timestamp) -> Timestamp {
+    today.min(now.plus_ms(-HELD_AFTER_END_MS))
+}
 
 /// What the trackers have to know that no record says.
 #[derive(Clone, Debug, Default)]
@@ -221,6 +227,11 @@ impl Trackers {
         self.ingest_changed = true;
     }
 
+    /// What has been read of the file so far.
+    pub fn counts(&self, file: FileId) -> FileCounts {
+        self.ledger.counts_of_file(file)
+    }
+
     /// A line of the file was refused.
     pub fn reject(&mut self, file: FileId, rejection: Rejection) {
         if self.recent_rejections.len() == RECENT_REJECTIONS {
@@ -252,6 +263,8 @@ impl Trackers {
             Record::Lineage(lineage) => {
                 let mut changes = Vec::new();
                 self.ledger.lineage(file, lineage, &mut |change| changes.push(owned(change)));
+                // Before the changes: claims of the file may now be of this session.
+                self.sessions.mentioned(file, &lineage.session);
                 self.take_changes(&changes, now);
             }
             _ => self.contribute(file, record, now),
@@ -367,8 +380,8 @@ impl Trackers {
 
     /// All responses are known. Of those that are too old to be held, `before` finds a tool's newest block: of its
     /// responses before the given time.
-    pub fn history_read(&mut self, before: impl Fn(Tool, Timestamp) -> Option<Block>) {
-        self.quota.history_read(before);
+    pub fn history_read(&mut self, now: Timestamp, before: impl FnMut(Tool, Timestamp) -> Option<Block>) {
+        self.quota.history_read(now, before);
     }
 
     /// The running sessions, all of them, each time anything about them changed. They must be held.
@@ -623,10 +636,12 @@ impl Trackers {
         self.quota.moved();
     }
 
-    /// Responses read by a former process, that count: how many, and those without a price by model.
-    pub fn recall_totals(&mut self, responses: u64, unpriced: BTreeMap<ModelId, u64>) {
+    /// Responses of one model that count, read by a former process: how many, and how many of them have any tokens.
+    pub fn recall_totals(&mut self, model: &ModelId, responses: u64, with_tokens: u64) {
         self.responses += responses;
-        unpriced.into_iter().for_each(|(model, count)| *self.unpriced.entry(model).or_default() += count);
+        if with_tokens > 0 && !self.prices.has(model) {
+            *self.unpriced.entry(model.clone()).or_default() += with_tokens;
+        }
         self.ingest_changed = true;
     }
 
@@ -635,10 +650,38 @@ impl Trackers {
         self.cost.recall(days);
     }
 
-    /// A response of the last days, read by a former process: it counts in the windows of its tool's limits.
-    pub fn recall_use(&mut self, response: &UsageRecord) {
-        let change = self.priced(response, true);
-        self.quota.change(change);
+    /// A response read by a former process, of the last days or still to come: it counts in the windows of its tool's
+    /// limits, now or once its time has come.
+    pub fn recall_use(&mut self, response: &UsageRecord, now: Timestamp) {
+        match response.at {
+            Some(at) if at.known_at(now).is_none() => self.future.change(at, response, true),
+            _ => {
+                let change = self.priced(response, true);
+                self.quota.change(change);
+            }
+        }
+    }
+
+    /// What a vendor said of a limit, read by a former process in `file`.
+    pub fn recall_limit(&mut self, file: FileId, report: &RateLimitReport, now: Timestamp) {
+        if report.at.known_at(now).is_some() {
+            self.quota.add(file, report);
+        } else {
+            self.future.defer(report.at, file, &Record::RateLimit(report.clone()));
+        }
+    }
+
+    /// A session of the last days that is not held: when its last line was written, and its directory.
+    pub fn recall_directory(&mut self, session: SessionId, last: Timestamp, directory: String) {
+        self.sessions.recall_directory(session, last, directory);
+    }
+
+    /// A line of the file that was refused by a former process.
+    pub fn recall_rejection(&mut self, file: FileId, rejection: Rejection) {
+        self.recent_rejections.push_back((file, rejection));
+        let surplus = self.recent_rejections.len().saturating_sub(RECENT_REJECTIONS);
+        self.recent_rejections.drain(..surplus);
+        self.ingest_changed = true;
     }
 
     /// What a tool used in a quarter hour before those whose responses are [recalled](Self::recall_use), read by a former
@@ -651,8 +694,7 @@ impl Trackers {
     /// Lets go of sessions that are over and of claims that are committed to a store, unless they are a held session's.
     pub fn release(&mut self, is_committed: impl Fn(FileId) -> bool, now: Timestamp) {
         let today = self.config.zone.day_start(self.config.zone.day(now));
-        let horizon = today.min(now.plus_ms(-HELD_AFTER_END_MS));
-        for session in self.sessions.forget_before(horizon, &is_committed, now) {
+        for session in self.sessions.forget_before(held_since(today, now), &is_committed, now) {
             self.context.forget(&session);
         }
         let sessions = &self.sessions;

@@ -433,7 +433,7 @@ fn an_estimate_that_history_may_still_change_neither_alerts_nor_holds_its_level(
     assert!(is_critical(&desk) && alert::alerts(&desk.state, start()).is_empty(), "shown, but no reason to alert");
     // Everything is read: the use was of a window that has ended since.
     desk.trackers.retract_file(desk.file, start());
-    desk.trackers.history_read(|_, _| None);
+    desk.trackers.history_read(start(), |_, _| None);
     desk.flush(start().plus_ms(SECOND_MS));
     assert!(!is_critical(&desk), "the level does not hold for a minute");
 }

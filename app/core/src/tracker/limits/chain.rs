@@ -28,11 +28,6 @@ impl Chain {
         Self { blocks: Vec::new(), unknown_before: true }
     }
 
-    /// Whether a response at `later` begins a new chain after one at `earlier`.
-    pub(super) fn is_gap(earlier: Timestamp, later: Timestamp) -> bool {
-        later.ms_since(earlier) > BLOCK_MS
-    }
-
     /// Goes on to a response at `at`, which must not be earlier than the last one.
     pub(super) fn step(&mut self, at: Timestamp) {
         if self.blocks.is_empty() {

@@ -46,7 +46,7 @@ use usage::{Slot, ToolUsage, UsageChange, WindowUse};
 /// Whose plan `--plan` names, and whose five-hour and weekly limits are estimated before anything is said of them.
 const PLAN_TOOL: Tool = Tool::DEFAULT;
 /// Responses are held this long: a week, and the longest silence that still belongs to a block before it.
-const KEPT_MS: i64 = 7 * DAY_MS + BLOCK_MS;
+pub const KEPT_MS: i64 = 7 * DAY_MS + BLOCK_MS;
 
 /// See the [module's description](self).
 #[derive(Debug)]
@@ -237,8 +237,9 @@ impl QuotaTracker {
     }
 
     /// All responses have been read. `before` finds a tool's newest block of the responses before a time.
-    pub(super) fn history_read(&mut self, before: impl Fn(Tool, Timestamp) -> Option<Block>) {
+    pub(super) fn history_read(&mut self, now: Timestamp, mut before: impl FnMut(Tool, Timestamp) -> Option<Block>) {
         for (&tool, usage) in &mut self.usage {
+            usage.advance(now);
             let block = usage.oldest().and_then(|oldest| before(tool, oldest));
             usage.history_read(block);
         }

@@ -219,7 +219,7 @@ fn a_block_is_incomplete_until_history_says_where_it_begins() {
     desk.flush(now);
     assert!(!desk.told(&key).complete);
     desk.respond(&usage("web", SONNET, start().plus_ms(-2 * HOUR_MS), 100));
-    desk.quota.history_read(|_, _| None);
+    desk.quota.history_read(now, |_, _| None);
     desk.flush(now);
     let told = desk.told(&key);
     assert_eq!((told.complete, told.starts_at), (true, Some(start().plus_ms(-2 * HOUR_MS))));

@@ -14,7 +14,7 @@ use crate::ids::{ModelId, SessionId};
 use crate::record::LimitScope;
 use crate::time::{MINUTE_MS, Minute, Timestamp};
 use crate::tracker::PricedChange;
-use crate::tracker::blocks::Block;
+use crate::tracker::blocks::{Block, is_gap};
 use crate::units::Tokens;
 
 /// A response older than the newest one by more minutes than these is no news: older files are being read.
@@ -238,7 +238,7 @@ impl ToolUsage {
         let mut gap = false;
         'slots: for (&slot, cells) in self.slots.iter().rev() {
             for at in times(slot, cells).into_iter().rev() {
-                if recent.last().is_some_and(|&later| Chain::is_gap(at, later)) {
+                if recent.last().is_some_and(|&later| is_gap(at, later)) {
                     gap = true;
                     break 'slots;
                 }

@@ -29,6 +29,9 @@ use crate::state::MINUTES_KEPT;
 use crate::time::{DAY_MS, MINUTE_MS, Minute, Timestamp, ZoneOffsets};
 use crate::units::Tokens;
 
+/// The directory of a session that is not held is kept this long after its last line: weekly limits are attributed by it.
+pub const DIRECTORIES_KEPT_MS: i64 = 8 * DAY_MS;
+
 /// See the [module's description](self).
 #[derive(Debug, Default)]
 pub(super) struct SessionMonitor {
@@ -222,7 +225,7 @@ impl SessionMonitor {
         };
         let over: BTreeSet<SessionId> =
             self.sessions.iter().filter(|(id, session)| is_over(id, session)).map(|(id, _)| id.clone()).collect();
-        let week_ago = now.plus_ms(-8 * DAY_MS);
+        let week_ago = now.plus_ms(-DIRECTORIES_KEPT_MS);
         self.directories.retain(|_, (last, _)| *last >= week_ago);
         for id in &over {
             let directory =
@@ -238,6 +241,11 @@ impl SessionMonitor {
             }
         }
         over
+    }
+
+    /// A session that is not held had its last line then, and this directory.
+    pub(super) fn recall_directory(&mut self, id: SessionId, last: Timestamp, directory: String) {
+        self.directories.insert(id, (last, directory));
     }
 
     /// What was read of a session that was forgotten makes no events of its own.

@@ -4,62 +4,79 @@
 //! has more to do than it manages, the queues fill and the readers of files wait; nothing is dropped.
 //! It never waits for a page.
 
-use crate::observation::SourceMessage;
+mod live;
+mod past;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashboard_core::alert::AlertMemory;
 use dashboard_core::event::{HealthCheck, HealthStatus, SequencedEvent};
 use dashboard_core::history::History;
 use dashboard_core::ids::Epoch;
 use dashboard_core::record::ReadingEntry;
 use dashboard_core::simulator::Simulation;
 use dashboard_core::state::DashboardState;
-use dashboard_core::time::{DAY_MS, Timestamp};
-use dashboard_core::tracker::{Trackers, Warnings};
+use dashboard_core::time::Timestamp;
+use dashboard_core::tracker::Trackers;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use self::live::{Live, Whereabouts};
+use self::past::{Past, Unwritten};
 use crate::clock::{self, Clock};
 use crate::control::{ControlRequest, Order};
 use crate::health::{DashboardHealth, Part};
-use crate::history::HistoryRequest;
+use crate::history::{HistoryAnswer, HistoryRequest};
 use crate::hub::{Hub, Snapshot, SnapshotRequest};
 use crate::notify::Inbox;
+use crate::observation::{HistoryWriter, NumberedMessage, Root};
 
 /// Messages taken before what they changed is told.
 const BATCH: usize = 256;
 /// What time alone changes is told this often, and the health looked at.
 const SECOND: Duration = Duration::from_secs(1);
-/// Files modified since have been read when the source says that the present is known: all responses since are known.
-const READ_BEFORE_CURRENT_MS: i64 = 2 * DAY_MS;
 /// A simulation moves this often.
 const SIMULATION_STEP: Duration = Duration::from_millis(50);
+/// While somebody waits for the store, what it has committed is looked at this often.
+const COMMITS: Duration = Duration::from_millis(2);
+/// Longest time to wait for the store: then the answer is what it has.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the events come from.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum Feed {
     /// Records of real sessions, from the source's messages.
-    Live {
-        /// What turns them into events.
-        trackers: Box<Trackers>,
-        /// What has come of them; `None` while history is being read.
-        state: Option<DashboardState>,
-        /// Where what was told of alerts is left to be kept.
-        inbox: Inbox,
-        /// What was last left there to be kept.
-        kept: AlertMemory,
-    },
+    Live(Live),
     /// The simulator.
     Simulation(Box<Simulation>),
 }
 
+/// A store behind the trackers.
+#[derive(Debug)]
+pub struct StoreAccess {
+    /// The database.
+    pub database: Arc<Path>,
+    /// The roots of whose files it is asked.
+    pub roots: Vec<Root>,
+    /// What feeds it.
+    pub writer: Box<dyn HistoryWriter>,
+}
+
 impl Feed {
+    /// Real sessions. With a store, the trackers hold only the present; what was told of alerts is left in the inbox.
+    pub fn live(trackers: Trackers, inbox: Inbox, store: Option<StoreAccess>) -> Self {
+        let past = store.map(|StoreAccess { database, roots, writer }| Past::new(database, roots, writer));
+        Self::Live(Live::new(trackers, inbox, past))
+    }
+
     /// The state, once there is one.
     fn state(&self) -> Option<&DashboardState> {
         match self {
-            Self::Live { state, .. } => state.as_ref(),
+            Self::Live(live) => live.state.as_ref(),
             Self::Simulation(simulation) => Some(simulation.state()),
         }
     }
@@ -67,56 +84,52 @@ impl Feed {
     /// What happened until `now`, numbered and folded into the state.
     fn advance(&mut self, now: Timestamp) -> Vec<SequencedEvent> {
         match self {
-            Self::Live { trackers, state: Some(state), inbox, kept } => {
-                let mut events: Vec<SequencedEvent> =
-                    trackers.flush(now).into_iter().map(|event| state.take(event, now)).collect();
-                let Warnings { events: warnings, .. } = trackers.warnings(state, now);
-                if kept != trackers.memory() {
-                    kept.clone_from(trackers.memory());
-                    inbox.leave(kept.clone());
-                }
-                events.extend(warnings.into_iter().map(|event| state.take(event, now)));
-                events
-            }
-            Self::Live { state: None, .. } => Vec::new(),
+            Self::Live(live) => live.advance(now),
             Self::Simulation(simulation) => simulation.advance_to(now),
         }
     }
 
     /// Everything reports are made of.
-    fn history(&self) -> History {
+    fn history(&self) -> Whereabouts {
         match self {
-            Self::Live { trackers, .. } => trackers.history(),
-            Self::Simulation(simulation) => simulation.history(),
+            Self::Live(live) => live.history(),
+            Self::Simulation(simulation) => Whereabouts::Held(Arc::new(simulation.history())),
         }
     }
 
     /// Carries out an order; whether there was anything to do it to.
     fn order(&mut self, order: Order, now: Timestamp) -> bool {
         match (self, order) {
-            (Self::Live { trackers, .. }, Order::Snooze(ms)) => trackers.snooze((ms > 0).then(|| now.plus_ms(ms))),
-            (Self::Live { trackers, state: Some(state), .. }, Order::Acknowledge(subject)) => {
-                return trackers.acknowledge(&subject, state, now);
-            }
-            (Self::Live { trackers, .. }, Order::Settings(settings)) => trackers.set_settings(*settings),
+            (Self::Live(live), order) => return live.order(order, now),
             (Self::Simulation(simulation), Order::Snooze(ms)) => {
                 simulation.snooze((ms > 0).then(|| now.plus_ms(ms)));
             }
             (Self::Simulation(simulation), Order::Acknowledge(subject)) => return simulation.acknowledge(&subject),
             // A simulation keeps no settings.
-            (Self::Live { state: None, .. }, Order::Acknowledge(_)) | (Self::Simulation(_), Order::Settings(_)) => {
-                return false;
-            }
+            (Self::Simulation(_), Order::Settings(_)) => return false,
         }
         true
     }
 
+    /// Why the store cannot be read, if it cannot.
+    fn failure(&self) -> Option<&str> {
+        if let Self::Live(live) = self { live.failure() } else { None }
+    }
+
     fn health(&mut self, check: HealthCheck) {
         match self {
-            Self::Live { trackers, .. } => trackers.health(check),
+            Self::Live(live) => live.trackers.health(check),
             Self::Simulation(simulation) => simulation.health(check),
         }
     }
+}
+
+/// Somebody who wants to know the history, and waits until the store has all of it that was known when they asked.
+#[derive(Debug)]
+struct Asker {
+    answer: HistoryRequest,
+    unwritten: Unwritten,
+    asked: Instant,
 }
 
 /// See the [module's description](self).
@@ -131,6 +144,8 @@ pub struct Engine {
     snapshot: Option<Arc<Snapshot>>,
     /// The last history taken; good until more is read.
     history: Option<Arc<History>>,
+    /// Those who wait for the store. As many as there are requests under way.
+    askers: Vec<Asker>,
     last_check: HealthCheck,
     checked: Option<Instant>,
 }
@@ -142,13 +157,13 @@ impl Engine {
         let epoch = format!("{:x}-{:x}", clock::wall().unix_ms(), std::process::id());
         let epoch = Epoch::from(epoch.as_str());
         let (snapshot, history, last_check, checked) = (None, None, HealthCheck::default(), None);
-        Self { feed, clock, hub, health, epoch, snapshot, history, last_check, checked }
+        Self { feed, clock, hub, health, epoch, snapshot, history, askers: Vec::new(), last_check, checked }
     }
 
     /// Runs until dropped.
     pub async fn run(
         mut self,
-        mut source: mpsc::Receiver<SourceMessage>,
+        mut source: mpsc::Receiver<NumberedMessage>,
         mut requests: mpsc::Receiver<SnapshotRequest>,
         mut questions: mpsc::Receiver<HistoryRequest>,
         mut orders: mpsc::Receiver<ControlRequest>,
@@ -170,7 +185,14 @@ impl Engine {
                     self.history = None;
                     batch.drain(..).for_each(|message| self.take(message));
                 }
-                _ = tick.tick() => self.look_after_health(),
+                _ = tick.tick() => {
+                    self.release();
+                    self.look_after_health();
+                }
+                () = sleep(COMMITS), if !self.askers.is_empty() => {
+                    self.answer_askers();
+                    continue;
+                }
                 Some(request) = requests.recv(), if begun => {
                     self.answer(request);
                     continue;
@@ -181,9 +203,7 @@ impl Engine {
                     let _ = done.send(was_done);
                 }
                 Some(question) = questions.recv(), if begun => {
-                    let history = self.history.get_or_insert_with(|| Arc::new(self.feed.history()));
-                    // Who asked may have left.
-                    let _ = question.send(Arc::clone(history));
+                    self.ask(question);
                     continue;
                 }
             }
@@ -198,42 +218,60 @@ impl Engine {
         }
     }
 
-    fn take(&mut self, message: SourceMessage) {
+    fn take(&mut self, message: NumberedMessage) {
         let now = self.clock.now();
-        let Feed::Live { trackers, state, .. } = &mut self.feed else { return };
-        match message {
-            SourceMessage::Read { file, records, rejections, state, replaces } => {
-                let file = trackers.file(file.tool, &file.key);
-                if replaces {
-                    trackers.retract_file(file, now);
-                }
-                records.iter().for_each(|record| trackers.record(file, record, now));
-                rejections.into_iter().for_each(|rejection| trackers.reject(file, rejection));
-                trackers.set_counts(file, state.counts);
+        if let Feed::Live(live) = &mut self.feed
+            && live.take(message, now)
+        {
+            self.begin();
+        }
+    }
+
+    /// Answers at once if everything is held, else when the store has what is known now.
+    fn ask(&mut self, answer: HistoryRequest) {
+        if let Some(history) = &self.history {
+            // Who asked may have left.
+            let _ = answer.send(HistoryAnswer::Held(Arc::clone(history)));
+            return;
+        }
+        match self.feed.history() {
+            Whereabouts::Held(history) => {
+                let history = Arc::clone(self.history.insert(history));
+                let _ = answer.send(HistoryAnswer::Held(history));
             }
-            SourceMessage::Retract { file } => {
-                let file = trackers.file(file.tool, &file.key);
-                trackers.retract_file(file, now);
+            Whereabouts::Stored(unwritten) => {
+                self.askers.push(Asker { answer, unwritten, asked: Instant::now() });
+                self.answer_askers();
             }
-            SourceMessage::Archive { file } => {
-                let file = trackers.file(file.tool, &file.key);
-                trackers.archive_file(file);
+        }
+    }
+
+    fn answer_askers(&mut self) {
+        self.poll_commits();
+        for asker in std::mem::take(&mut self.askers) {
+            let unwritten_files = asker.unwritten.files();
+            if unwritten_files == 0 || asker.asked.elapsed() >= PATIENCE {
+                let _ = asker.answer.send(HistoryAnswer::Stored { unwritten_files });
+            } else if !asker.answer.is_closed() {
+                self.askers.push(asker);
             }
-            SourceMessage::Presence(running) => trackers.presence(&running),
-            SourceMessage::Statement(statement) => trackers.observe(&statement, now),
-            SourceMessage::StatusLine { tool, line } => trackers.status_line(tool, &line, now),
-            SourceMessage::Failure(failure) => trackers.failure(&failure),
-            SourceMessage::Progress(progress) => trackers.progress(Some(progress)),
-            SourceMessage::HistoryRead => {
-                trackers.progress(None);
-                trackers.history_read(|_, _| None);
-            }
-            SourceMessage::Current => {
-                if state.is_none() {
-                    trackers.reading_history(now.plus_ms(-READ_BEFORE_CURRENT_MS));
-                    *state = Some(trackers.begin(self.clock.now()));
-                    self.begin();
-                }
+        }
+    }
+
+    fn poll_commits(&mut self) {
+        if let Feed::Live(live) = &mut self.feed {
+            let mut waiting: Vec<&mut Unwritten> = self.askers.iter_mut().map(|asker| &mut asker.unwritten).collect();
+            live.poll_commits(&mut waiting);
+        }
+    }
+
+    /// Lets go of what the store has and the present does not need.
+    fn release(&mut self) {
+        self.poll_commits();
+        if let Feed::Live(live) = &mut self.feed {
+            live.release(self.clock.now());
+            if !live.holds_everything() {
+                self.history = None;
             }
         }
     }
@@ -285,7 +323,16 @@ impl Engine {
             _ => quota,
         };
         let windows = state.sessions.values().filter(|session| session.context.is_some()).count();
-        self.health.report(Part::Engine, HealthStatus::Healthy, "running");
+        match self.feed.failure() {
+            None => self.health.report(Part::Engine, HealthStatus::Healthy, "running"),
+            Some(error) => {
+                let message = format!(
+                    "history cannot be looked up ({error}): a response that is repeated in another file may count twice \
+                     until the next start"
+                );
+                self.health.report(Part::Engine, HealthStatus::Degraded, message);
+            }
+        }
         self.health.report(Part::QuotaTracker, HealthStatus::Healthy, quota);
         self.health.report(Part::ContextTracker, HealthStatus::Healthy, format!("{windows} windows known"));
         self.health.set_clients(*self.hub.clients().borrow());
