@@ -303,7 +303,9 @@ impl Ledger {
 
     /// Files, in scope.
     pub fn file_count(&self, scope: Scope) -> u64 {
-        self.files.iter().filter(|file| file.counts_in(scope)).count() as u64
+        // Of a deleted file that says nothing, nothing is kept.
+        let says_nothing = |file: &File| file.archived && file.counts == FileCounts::default();
+        self.files.iter().filter(|file| file.counts_in(scope) && !says_nothing(file)).count() as u64
     }
 
     /// Counts of all files together.
@@ -535,8 +537,7 @@ impl Ledger {
 
 impl File {
     fn counts_in(&self, scope: Scope) -> bool {
-        // Of a deleted file that says nothing, nothing is kept.
-        !self.archived || scope == Scope::All && self.counts != FileCounts::default()
+        scope == Scope::All || !self.archived
     }
 }
 
