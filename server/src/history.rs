@@ -33,6 +33,16 @@ pub enum HistoryAnswer {
     },
 }
 
+impl HistoryAnswer {
+    /// Files of which something is missing, because the store cannot be written.
+    pub fn unwritten_files(&self) -> usize {
+        match self {
+            Self::Held(_) => 0,
+            Self::Stored { unwritten_files } => *unwritten_files,
+        }
+    }
+}
+
 /// Everything that reports are made of.
 #[derive(Debug)]
 pub enum Everything {

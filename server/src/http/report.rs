@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dashboard_core::record::Tool;
 use dashboard_core::report::{DaySpec, Filter, Report, ReportContext, ReportKind, Retention};
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio::task::spawn_blocking;
 
 use super::{App, Problem};
-use crate::history::Everything;
+use crate::history::{Everything, HistoryAnswer};
 use crate::source::retention;
 
 /// What a report may be asked to narrow itself to. Empty is as good as absent.
@@ -29,6 +29,9 @@ pub(super) struct ReportQuery {
     tool: Option<String>,
     format: Option<String>,
 }
+
+/// Of how many files something is missing in the answer, because the store cannot be written. Absent if of none.
+const UNWRITTEN_FILES: HeaderName = HeaderName::from_static("dashboard-unwritten-files");
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +88,14 @@ impl Asked {
         let (epoch, newest) = app.hub.newest();
         let question = (epoch, newest, format!("{kind} {format:?} {filter:?}"));
         let reports = app.reports.clone();
-        let body = reports.0.get(question, Self::make(kind, app, filter, format, now)).await?;
+        let history = app.archive.history().await.map_err(|_| Problem::stopping())?;
+        let unwritten_files = history.unwritten_files();
+        let body = reports.0.get(question, Self::make(kind, app, filter, format, now, history)).await?;
         let mut response = body.into_response();
         let headers = response.headers_mut();
+        if unwritten_files > 0 {
+            headers.insert(UNWRITTEN_FILES, HeaderValue::from(unwritten_files));
+        }
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let content_type = match format {
             Format::Json => "application/json",
@@ -109,8 +117,8 @@ impl Asked {
         filter: Filter,
         format: Format,
         now: Timestamp,
+        answer: HistoryAnswer,
     ) -> Result<Bytes, Problem> {
-        let answer = app.archive.history().await.map_err(|_| Problem::stopping())?;
         // Each takes a processor for a moment: not more at once than leave the page its own.
         let _turn = app.turns.acquire().await.map_err(|_| Problem::stopping())?;
         let (zone, prices, roots) = (Arc::clone(&app.zone), Arc::clone(&app.prices), Arc::clone(&app.roots));
