@@ -11,6 +11,7 @@
 mod api;
 pub mod feed;
 mod head;
+mod notice;
 mod pages;
 mod panels;
 mod site;
@@ -25,7 +26,7 @@ use leptos_router::path;
 use crate::feed::Store;
 use crate::head::{Root, set_attribute};
 use crate::pages::{HealthReportPage, HistoryPage, LivePage, NotFoundPage, SessionPage, SessionsPage, SettingsPage};
-use crate::panels::{Announcer, DemoBanner, Dismissed, OutdatedBanner, TopBar, mode, toggle_pause};
+use crate::panels::{Announcer, DemoBanner, OutdatedBanner, TopBar, mode, toggle_pause};
 use crate::site::Site;
 use crate::theme::Theme;
 use crate::ui::{Sprite, calc};
@@ -42,7 +43,6 @@ pub fn App() -> impl IntoView {
     let site = Site::provide();
     let store = feed::start(&site);
     let theme = Theme::provide();
-    Dismissed::provide();
     listen_to_keys(store, theme);
     let mode = mode();
     set_attribute(Root::Document, "data-theme", calc(move || theme.get().attribute()));

@@ -17,9 +17,13 @@ use dashboard_core::tracker::Plan;
 use crate::commands::backtest::BacktestArgs;
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::guard::GuardArgs;
+use crate::commands::notify::NotifyArgs;
 use crate::commands::prices::PricesArgs;
 use crate::commands::report::ReportArgs;
+use crate::commands::status::StatusArgs;
 use crate::commands::statusline::StatuslineArgs;
+use crate::commands::wait::WaitArgs;
 use crate::http::TokenChoice;
 use crate::settings::SettingsArgs;
 use crate::source::roots::NamedHome;
@@ -42,6 +46,8 @@ Examples:
   dashboard start --plan max5 --port 4000     with a plan's limits, on another port
   dashboard start --simulation --speed 60     with made-up sessions, an hour a minute
   dashboard report daily --since 7d           print the last week, day by day
+  dashboard status                            how limits, contexts and sessions stand
+  dashboard guard --max five_hour=90% -- make start a command only if there is room
   dashboard prices --model opus               what costs are computed from
   dashboard doctor                            say what is there and what to do about the rest
 
@@ -68,6 +74,14 @@ pub enum Commands {
     Start(Box<StartArgs>),
     /// Print figures over all transcripts
     Report(ReportArgs),
+    /// Say how limits, contexts and sessions stand
+    Status(Box<StatusArgs>),
+    /// Wait until limits have room
+    Wait(Box<WaitArgs>),
+    /// Start a command only if limits have room
+    Guard(Box<GuardArgs>),
+    /// Try the channels that alerts are delivered to
+    Notify(Box<NotifyArgs>),
     /// Show what costs are computed from
     Prices(PricesArgs),
     /// Check what the dashboard needs and say what to do about each
@@ -194,8 +208,16 @@ impl Cli {
     /// What the matches say, and which of the settings among them were given.
     fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut cli = Self::from_arg_matches(matches)?;
-        if let (Commands::Start(args), Some((_, matches))) = (&mut cli.command, matches.subcommand()) {
-            args.settings.note(matches);
+        let settings = match &mut cli.command {
+            Commands::Start(args) => Some(&mut args.settings),
+            Commands::Status(args) => Some(&mut args.present.settings),
+            Commands::Wait(args) => Some(&mut args.present.settings),
+            Commands::Guard(args) => Some(&mut args.present.settings),
+            Commands::Notify(args) => Some(&mut args.settings),
+            _ => None,
+        };
+        if let (Some(settings), Some((_, matches))) = (settings, matches.subcommand()) {
+            settings.note(matches);
         }
         Ok(cli)
     }
@@ -318,8 +340,8 @@ mod tests {
 
     #[test]
     fn settings_know_where_they_come_from() {
-        let file = "warn-minutes = [30, 10]\nquota-levels = \"1,2,3\"";
-        let args = start(file, &["--quota-levels", "70,80,90"]).unwrap();
+        let file = "warn-minutes = [30, 10]\nquota-levels = \"1,2,3\"\nbell = true\nwebhook = [\"json=http://a/\", \"ntfy=http://b/\"]";
+        let args = start(file, &["--quota-levels", "70,80,90", "--desktop"]).unwrap();
         let resolved = SettingsSource::new(&args.settings, None).resolve();
         let origins: Vec<_> = resolved.origins.iter().filter(|(_, origin)| **origin != Origin::Default).collect();
         let shown: Vec<_> =
@@ -329,6 +351,9 @@ mod tests {
             [
                 ("quota_levels", Origin::Flag, "70,80,90".to_owned()),
                 ("warn_minutes", Origin::Config, "30,10".to_owned()),
+                ("desktop", Origin::Flag, "on".to_owned()),
+                ("bell", Origin::Config, "on".to_owned()),
+                ("webhook", Origin::Config, "json=http://a/… ntfy=http://b/…".to_owned()),
             ]
         );
     }
@@ -347,6 +372,7 @@ mod tests {
             ("", vec!["--token", "a b"], "letters, digits"),
             ("", vec!["--token", "fifteen-letters"], "16 to 256"),
             ("", vec!["--timezone", "Nowhere"], "Europe/Berlin"),
+            ("", vec!["--webhook", "json=file:///etc/passwd"], "https://"),
             ("", vec!["--quiet-hours", "late"], "22:00-07:00"),
             ("budget = \"day\"", vec![], "day=20"),
         ] {

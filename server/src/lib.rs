@@ -17,6 +17,7 @@ pub mod observation;
 pub mod panics;
 pub mod peer;
 pub mod platform;
+pub mod present;
 pub mod prices;
 pub mod relay;
 pub mod settings;

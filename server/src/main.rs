@@ -4,7 +4,9 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use server::cli::{Cli, Commands, config_file};
-use server::commands::{backtest, completions, demo, doctor, prices, report, start, statusline};
+use server::commands::{
+    backtest, completions, demo, doctor, guard, notify, prices, report, start, status, statusline, wait,
+};
 use server::panics;
 use tracing_subscriber::EnvFilter;
 
@@ -29,6 +31,10 @@ fn run(command: Commands) -> anyhow::Result<ExitCode> {
         Commands::Start(args) => tokio::runtime::Runtime::new()?.block_on(start::run(*args))?,
         Commands::Prices(args) => return prices::run(&args),
         Commands::Report(args) => return report::run(&args),
+        Commands::Status(args) => return status::run(&args),
+        Commands::Wait(args) => return wait::run(&args),
+        Commands::Guard(args) => return guard::run(&args),
+        Commands::Notify(args) => return notify::run(&args),
         Commands::Doctor(args) => return doctor::run(&args),
         Commands::Statusline(args) => statusline::run(&args),
         Commands::Backtest(args) => return backtest::run(&args),

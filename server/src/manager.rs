@@ -186,7 +186,7 @@ impl DashboardManager {
                 if let Some(dir) = &data_dir {
                     trackers.set_memory(notify::recall(dir));
                 }
-                let deliver = notify::run(inbox.clone(), data_dir.clone(), health.clone());
+                let deliver = notify::run(inbox.clone(), user.subscribe(), data_dir.clone(), health.clone());
                 supervisor.spawn(Part::Alerts, deliver.map(Ok));
                 let sender = store.as_ref().map(|store| Box::new(store.sender()) as Box<dyn HistoryStore>);
                 ingest = Some(Ingest::new(records.clone()));

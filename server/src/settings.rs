@@ -1,14 +1,16 @@
 //! What the user decides, and where each value comes from: flag, environment, `settings.json` in the data directory,
 //! `config.toml`, default, in this order.
 //!
-//! Every setting has one text form, whatever it comes from; the core describes them
-//! ([`dashboard_core::settings`]).
+//! Every setting has one text form, whatever it comes from. The core's are described there
+//! ([`dashboard_core::settings`]); those of delivery are added here, since they never leave the server: a webhook's
+//! address is a secret.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 use dashboard_core::event::HealthStatus;
@@ -18,6 +20,7 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
+use crate::notify::{Delivery, Webhook, Webhooks};
 use crate::platform;
 
 /// The file's name in the data directory.
@@ -30,18 +33,27 @@ const MAX_BYTES: u64 = 64 << 10;
 pub enum Key {
     /// One of the core's.
     Core(SettingKey),
+    /// [`Delivery::desktop`].
+    Desktop,
+    /// [`Delivery::bell`].
+    Bell,
+    /// [`Delivery::webhooks`].
+    Webhook,
 }
 
 impl Key {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        SettingKey::ALL.into_iter().map(Self::Core)
+        SettingKey::ALL.into_iter().map(Self::Core).chain([Self::Desktop, Self::Bell, Self::Webhook])
     }
 
     /// Its name in files and over HTTP, and the id of its option.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Core(key) => key.as_str(),
+            Self::Desktop => "desktop",
+            Self::Bell => "bell",
+            Self::Webhook => "webhook",
         }
     }
 
@@ -96,6 +108,17 @@ pub struct SettingsArgs {
     /// When nothing is delivered, such as 22:00-07:00 [default: off]
     #[arg(long, env = "DASHBOARD_QUIET_HOURS", value_name = "FROM-UNTIL", value_parser = checked(SettingKey::QuietHours))]
     quiet_hours: Option<String>,
+    /// Show alerts as notifications of the desktop
+    #[arg(long, env = "DASHBOARD_DESKTOP", value_name = "on|off", num_args = 0..=1, require_equals = true,
+          default_missing_value = "on", value_parser = BoolishValueParser::new())]
+    desktop: Option<bool>,
+    /// Ring the bell of the terminal for alerts
+    #[arg(long, env = "DASHBOARD_BELL", value_name = "on|off", num_args = 0..=1, require_equals = true,
+          default_missing_value = "on", value_parser = BoolishValueParser::new())]
+    bell: Option<bool>,
+    /// Send alerts to this address; KIND is json, slack, discord or ntfy; may be repeated
+    #[arg(long, env = "DASHBOARD_WEBHOOK", value_name = "KIND=URL", value_delimiter = ' ', hide_env_values = true)]
+    webhook: Vec<Webhook>,
     /// What was given, and how; set by [`Self::note`].
     #[arg(skip)]
     given: Vec<Given>,
@@ -127,6 +150,7 @@ impl SettingsArgs {
     }
 
     fn text(&self, key: Key) -> Option<String> {
+        let on_off = |value: Option<bool>| value.map(|on| if on { "on" } else { "off" }.to_owned());
         match key {
             Key::Core(SettingKey::QuotaLevels) => self.quota_levels.clone(),
             Key::Core(SettingKey::ContextLevels) => self.context_levels.clone(),
@@ -137,6 +161,9 @@ impl SettingsArgs {
             Key::Core(SettingKey::PlanBudget) => self.plan_budget.clone(),
             Key::Core(SettingKey::Billing) => self.billing.clone(),
             Key::Core(SettingKey::QuietHours) => self.quiet_hours.clone(),
+            Key::Desktop => on_off(self.desktop),
+            Key::Bell => on_off(self.bell),
+            Key::Webhook => (!self.webhook.is_empty()).then(|| Webhooks(self.webhook.clone()).to_string()),
         }
     }
 }
@@ -146,6 +173,8 @@ impl SettingsArgs {
 pub struct UserSettings {
     /// Of levels, warnings and budgets.
     pub core: Settings,
+    /// Of delivery.
+    pub delivery: Delivery,
 }
 
 impl UserSettings {
@@ -153,15 +182,30 @@ impl UserSettings {
     fn set(&mut self, key: Key, text: &str) -> Result<(), String> {
         match key {
             Key::Core(key) => self.core.set(key, text).map_err(|error| error.to_string())?,
+            Key::Desktop => self.delivery.desktop = switch(text)?,
+            Key::Bell => self.delivery.bell = switch(text)?,
+            Key::Webhook => self.delivery.webhooks = text.parse().map_err(|error| format!("{error}"))?,
         }
         Ok(())
     }
 
     /// The text form of one, without what is secret in it.
     pub fn get(&self, key: Key) -> String {
+        let on_off = |on: bool| if on { "on" } else { "off" }.to_owned();
         match key {
             Key::Core(key) => self.core.get(key),
+            Key::Desktop => on_off(self.delivery.desktop),
+            Key::Bell => on_off(self.delivery.bell),
+            Key::Webhook => self.delivery.webhooks.shown(),
         }
+    }
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err("allowed: on or off".to_owned()),
     }
 }
 
@@ -272,7 +316,7 @@ impl SettingsSource {
         let mut resolved = Resolved { problems, ..Resolved::default() };
         for key in Key::all() {
             let given = self.given.iter().find(|given| given.key == key);
-            let kept = kept.get(key.as_str()).map(|value| (text(value), Origin::Settings));
+            let kept = kept.get(key.as_str()).map(|value| (text(key, value), Origin::Settings));
             let mut candidates: Vec<(Option<String>, Origin)> =
                 given.map(|given| (Some(given.text.clone()), given.origin)).into_iter().chain(kept).collect();
             candidates.sort_by_key(|(_, origin)| *origin);
@@ -305,7 +349,7 @@ impl SettingsSource {
                 kept.remove(name);
                 continue;
             }
-            let text = text(value).ok_or_else(|| "allowed: a text, a number, true or false".to_owned());
+            let text = text(key, value).ok_or_else(|| "allowed: a text, a number, true or false".to_owned());
             text.and_then(|text| tried.set(key, &text)).map_err(|e| SettingsError::BadValue(key.as_str(), e))?;
             kept.insert(name.clone(), value.clone());
         }
@@ -339,14 +383,14 @@ fn names() -> String {
 }
 
 /// A value of the file in its text form.
-fn text(value: &Value) -> Option<String> {
+fn text(key: Key, value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(on) => Some(if *on { "on" } else { "off" }.to_owned()),
         Value::Array(values) => {
-            let parts: Option<Vec<String>> = values.iter().map(text).collect();
-            Some(parts?.join(","))
+            let parts: Option<Vec<String>> = values.iter().map(|value| text(key, value)).collect();
+            Some(parts?.join(if key == Key::Webhook { " " } else { "," }))
         }
         Value::Null | Value::Object(_) => None,
     }
@@ -407,27 +451,27 @@ mod tests {
         let empty = tempfile::tempdir().unwrap();
         let resolved = source(empty.path(), &[(LEVELS, "10,20,30", Origin::Config)]).resolve();
         assert_eq!((resolved.origins[&LEVELS], resolved.values.get(LEVELS).as_str()), (Origin::Config, "10,20,30"));
-        assert_eq!(resolved.origins[&Key::Core(SettingKey::Budget)], Origin::Default);
+        assert_eq!(resolved.origins[&Key::Bell], Origin::Default);
     }
 
     #[test]
     fn a_change_is_kept_and_null_takes_it_back() {
         let dir = tempfile::tempdir().unwrap();
         let source = source(&dir.path().join("made"), &[]);
-        let all = json!({"warn_minutes": [30, 5], "budget": "day=3", "spike_rate": 9});
+        let all =
+            json!({"warn_minutes": [30, 5], "bell": true, "webhook": ["ntfy=https://ntfy.sh/topic"], "spike_rate": 9});
         let resolved = source.change(&changes(all)).unwrap();
         assert_eq!(resolved.problems, [""; 0]);
         assert_eq!(resolved.values.get(Key::Core(SettingKey::WarnMinutes)), "30,5");
-        assert_eq!(resolved.values.get(Key::Core(SettingKey::SpikeRate)), "9");
+        assert!(resolved.values.delivery.bell && resolved.values.delivery.webhooks.0.len() == 1);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             let mode = std::fs::metadata(source.file.as_deref().unwrap()).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600);
+            assert_eq!(mode & 0o777, 0o600, "a webhook's address is a secret");
         }
-        let resolved = source.change(&changes(json!({"budget": null}))).unwrap();
-        let [budget, rate] = [SettingKey::Budget, SettingKey::SpikeRate].map(|key| resolved.values.get(Key::Core(key)));
-        assert_eq!((budget.as_str(), rate.as_str()), ("off", "9"));
+        let resolved = source.change(&changes(json!({"bell": null}))).unwrap();
+        assert!(!resolved.values.delivery.bell && resolved.values.delivery.webhooks.0.len() == 1);
     }
 
     #[test]
@@ -436,14 +480,17 @@ mod tests {
         let source = source(dir.path(), &[]);
         for (wrong, expected) in [
             (json!({"colour": "red"}), "there is no setting \"colour\""),
-            (json!({"budget": "day=1", "quiet_hours": "late"}), "quiet_hours: allowed"),
+            (json!({"bell": true, "quiet_hours": "late"}), "quiet_hours: allowed"),
             (json!({"budget": {"day": 1}}), "budget: allowed"),
+            (json!({"webhook": "file:///etc/passwd"}), "webhook: "),
+            (json!({"webhook": "json=file:///etc/passwd"}), "http"),
+            (json!({"webhook": "json=nonsense"}), "http"),
         ] {
             let error = source.change(&changes(wrong)).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
             assert!(!dir.path().join(FILE).exists());
         }
-        let none = SettingsSource::default().change(&changes(json!({"budget": "day=1"})));
+        let none = SettingsSource::default().change(&changes(json!({"bell": true})));
         assert!(matches!(none, Err(SettingsError::NotKept)));
     }
 
@@ -451,14 +498,14 @@ mod tests {
     fn a_damaged_file_is_said_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let source = source(dir.path(), &[]);
-        for text in ["{", "[]", "{\"budget\": tru", "\u{0}"] {
+        for text in ["{", "[]", "{\"bell\": tru", "\u{0}"] {
             std::fs::write(dir.path().join(FILE), text).unwrap();
             let resolved = source.resolve();
             assert_eq!((resolved.problems.len(), &resolved.values), (1, &UserSettings::default()), "{text}");
-            assert!(matches!(source.change(&changes(json!({"budget": "day=1"}))), Err(SettingsError::Damaged(..))));
+            assert!(matches!(source.change(&changes(json!({"bell": true}))), Err(SettingsError::Damaged(..))));
             assert_eq!(std::fs::read_to_string(dir.path().join(FILE)).unwrap(), text);
         }
-        std::fs::write(dir.path().join(FILE), r#"{"budget": "loud", "old": 1, "quota_levels": "1,2,3"}"#).unwrap();
+        std::fs::write(dir.path().join(FILE), r#"{"bell": "loud", "old": 1, "quota_levels": "1,2,3"}"#).unwrap();
         let resolved = source.resolve();
         assert_eq!((resolved.problems.len(), resolved.values.get(LEVELS).as_str()), (2, "1,2,3"), "{resolved:?}");
     }

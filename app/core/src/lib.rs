@@ -37,4 +37,5 @@ mod tools;
 pub mod tracker;
 pub mod transcript;
 pub mod units;
+pub mod until;
 pub mod worker;

@@ -26,7 +26,7 @@ use leptos::prelude::*;
 use crate::feed::Store;
 use crate::ui::{Derived, Icon, LevelIcon, Rows, calc};
 
-pub(crate) use alerts::{AlertsPanel, Announcer, Dismissed};
+pub(crate) use alerts::{AlertsPanel, Announcer, open_alerts};
 pub(crate) use context::ContextPanel;
 pub(crate) use cost::CostPanel;
 pub(crate) use demo::{DemoBanner, DemoPanel};

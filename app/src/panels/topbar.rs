@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use leptos_router::components::A;
 use leptos_router::hooks::use_location;
 
-use super::{Dismissed, figures, mode};
+use super::{figures, mode, open_alerts};
 use crate::feed::Store;
 use crate::site::Site;
 use crate::theme::Theme;
@@ -71,7 +71,7 @@ fn page_name(site: &Site, path: &str) -> &'static str {
 }
 
 fn bell(live: &str) -> AnyView {
-    let alerts = Dismissed::open();
+    let alerts = open_alerts();
     let count = alerts.pick(Vec::len);
     let worst = alerts.pick(|all| all.first().map(|alert| alert.level.as_str()));
     let label = calc(move || match count.get() {

@@ -4,10 +4,14 @@ pub mod backtest;
 pub mod completions;
 pub mod demo;
 pub mod doctor;
+pub mod guard;
+pub mod notify;
 pub mod prices;
 pub mod report;
 pub mod start;
+pub mod status;
 pub mod statusline;
+pub mod wait;
 
 use std::io;
 

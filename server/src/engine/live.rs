@@ -11,7 +11,7 @@ use dashboard_core::tracker::{Trackers, Warnings};
 
 use super::past::{Past, Unwritten};
 use crate::control::Order;
-use crate::notify::Inbox;
+use crate::notify::{Inbox, Notice};
 use crate::observation::{NumberedMessage, Recipient, SourceMessage};
 
 /// Files modified since have been read when the source says that the present is known: all responses since are known.
@@ -23,7 +23,7 @@ pub struct Live {
     pub(super) trackers: Box<Trackers>,
     /// What has come of the events; `None` until the present is known.
     pub(super) state: Option<DashboardState>,
-    /// Where what was told of alerts is left to be kept.
+    /// Where alerts are left that are to be delivered, and what was told of them.
     inbox: Inbox,
     /// What was last left there to be kept.
     kept: AlertMemory,
@@ -158,10 +158,11 @@ impl Live {
         let Self { trackers, state: Some(state), inbox, kept, .. } = self else { return Vec::new() };
         let mut events: Vec<SequencedEvent> =
             trackers.flush(now).into_iter().map(|event| state.take(event, now)).collect();
-        let Warnings { events: warnings, .. } = trackers.warnings(state, now);
-        if kept != trackers.memory() {
+        let Warnings { events: warnings, due } = trackers.warnings(state, now);
+        if !due.is_empty() || kept != trackers.memory() {
+            let notices = due.into_iter().map(|alert| Notice::new(alert, state, now));
             kept.clone_from(trackers.memory());
-            inbox.leave(kept.clone());
+            inbox.leave(kept.clone(), notices);
         }
         events.extend(warnings.into_iter().map(|event| state.take(event, now)));
         events

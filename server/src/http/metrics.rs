@@ -11,11 +11,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use dashboard_core::alert;
 use dashboard_core::event::{HealthCheck, HealthStatus, QuotaUpdate};
 use dashboard_core::ids::ModelId;
+use dashboard_core::level::Level;
 use dashboard_core::price::PriceTable;
 use dashboard_core::record::Tool;
 use dashboard_core::report::Sum;
+use dashboard_core::state::BudgetUse;
+use dashboard_core::time::Timestamp;
 use dashboard_core::units::Money;
 use tokio::task::spawn_blocking;
 
@@ -34,6 +38,8 @@ pub struct HighWater(Arc<Mutex<BTreeMap<String, i64>>>);
 struct Gathered {
     uptime_s: f64,
     mode: &'static str,
+    /// The data's time.
+    now: Timestamp,
     clients: u64,
     hub: HubCounts,
     health: HealthCheck,
@@ -51,6 +57,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
     let mut gathered = Gathered {
         uptime_s: app.started.elapsed().as_secs_f64(),
         mode: app.mode.as_str(),
+        now: app.clock.now(),
         clients: *app.hub.clients().borrow(),
         hub: app.hub.counts(),
         health: app.health.check(),
@@ -93,12 +100,12 @@ fn exposition(gathered: &Gathered, prices: &PriceTable, high_water: &HighWater) 
         .count(&[], snapshots);
 
     if let Some((snapshot, history)) = &gathered.figures {
-        figures(&mut page, snapshot, history, prices);
+        figures(&mut page, snapshot, history, prices, gathered.now);
     }
     page.out
 }
 
-fn figures(page: &mut Page<'_>, snapshot: &Snapshot, history: &Everything, prices: &PriceTable) {
+fn figures(page: &mut Page<'_>, snapshot: &Snapshot, history: &Everything, prices: &PriceTable, now: Timestamp) {
     let state = &snapshot.state;
     let mut sums: BTreeMap<(Tool, &ModelId), Sum> = BTreeMap::new();
     for row in history.rows(prices) {
@@ -166,6 +173,22 @@ fn figures(page: &mut Page<'_>, snapshot: &Snapshot, history: &Everything, price
             resets.sample(&limit_labels(key, limit), at.unix_ms() / 1_000);
         }
     }
+    let mut levels = page.gauge("quota_level", "Level of a limit: 0 healthy, 2 warning, 3 danger, 4 critical.");
+    limits.iter().for_each(|(key, limit)| levels.sample(&limit_labels(key, limit), limit.status as u8));
+    let mut as_of = page.gauge("quota_as_of_timestamp_seconds", "When the figures of a limit were true, in Unix time.");
+    limits.iter().for_each(|(key, limit)| as_of.sample(&limit_labels(key, limit), limit.as_of.unix_ms() / 1_000));
+    let mut open = page.gauge("alerts", "Alerts that are not acknowledged, by level.");
+    let alerts = alert::open(state, now);
+    for level in [Level::Info, Level::Warning, Level::Danger, Level::Critical] {
+        let count = alerts.iter().filter(|alert| alert.level == level).count();
+        open.sample(&[("level", level.as_str())], count);
+    }
+    let mut spent = page.gauge("budget_spent_usd", "What was spent of a budget in its current period, at list prices.");
+    let budgets = state.budgets();
+    let labels = |it: &BudgetUse| [("billing", it.billing.as_str()), ("period", it.period.as_str())];
+    budgets.iter().for_each(|it| spent.sample(&labels(it), it.spent.priced.usd()));
+    let mut allowed = page.gauge("budget_usd", "A budget.");
+    budgets.iter().for_each(|it| allowed.sample(&labels(it), it.budget.usd()));
     let mut blocked = page.gauge("quota_blocked", "1 while a limit refuses requests, else 0.");
     limits.iter().for_each(|(key, limit)| blocked.sample(&limit_labels(key, limit), u8::from(limit.blocked)));
 }

@@ -6,6 +6,7 @@ mod alerts;
 mod api;
 mod assets;
 mod attempts;
+mod calendar;
 mod content_hash;
 mod forecast;
 mod ingest;
@@ -125,6 +126,7 @@ fn api_routes() -> (Router<App>, Vec<String>) {
         ("/ws".to_owned(), any(ws::upgrade)),
         ("/health".to_owned(), get(api::health)),
         ("/metrics".to_owned(), get(metrics::metrics)),
+        ("/calendar.ics".to_owned(), get(calendar::calendar)),
         ("/api/openapi.json".to_owned(), get(openapi::openapi)),
         ("/api/v1/snapshot".to_owned(), get(api::snapshot)),
         ("/api/v1/forecast".to_owned(), get(forecast::forecast)),

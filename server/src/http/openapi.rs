@@ -66,6 +66,8 @@ pub(super) fn document() -> OpenApi {
     let health = described("How the parts of the dashboard are", json(Health::schema(), "Healthy or degraded."))
         .response("503", json(Health::schema(), "A part is unhealthy."));
     let metrics = described("Figures for Prometheus", text("text/plain", "Text format 0.0.4."));
+    let calendar = described("The next resets of limits", text("text/calendar", "iCalendar, RFC 5545."))
+        .response("503", problem("The dashboard is stopping."));
     let alerts = described("What is so and worth acting on", json(Alerts::schema(), "Worst first."))
         .response("503", problem("The dashboard is stopping."));
     let snooze = described("Deliver no alerts for a while", None)
@@ -102,6 +104,7 @@ pub(super) fn document() -> OpenApi {
         .path("/api/openapi.json", get(openapi.build()))
         .path("/health", get(health.build()))
         .path("/metrics", get(metrics.build()))
+        .path("/calendar.ics", get(calendar.build()))
         .path("/ws", get(ws.build()));
     let info = InfoBuilder::new().title("dashboard").version(env!("CARGO_PKG_VERSION")).description(Some(
         "Figures of AI coding sessions on this machine. With --token, send \

@@ -55,23 +55,30 @@ impl Token {
     /// # Errors
     /// If the file can neither be read nor written.
     pub fn kept_in(dir: &Path) -> io::Result<Self> {
-        let file = Self::file_in(dir);
-        match read(&file) {
+        Self::kept_at(&Self::file_in(dir))
+    }
+
+    /// The same in this file.
+    ///
+    /// # Errors
+    /// If the file can neither be read nor written.
+    pub fn kept_at(file: &Path) -> io::Result<Self> {
+        match read(file) {
             Ok(Some(token)) => return Ok(token),
-            Ok(None) => fs::remove_file(&file)?,
+            Ok(None) => fs::remove_file(file)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        platform::create_private_dir(dir)?;
+        platform::create_private_dir(file.parent().unwrap_or(Path::new("")))?;
         let token = Self::random()?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        match options.open(&file) {
+        match options.open(file) {
             Ok(mut open) => open.write_all(token.0.as_bytes()).map(|()| token),
             // Another dashboard that is starting was quicker.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(&file)?.ok_or(error),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(file)?.ok_or(error),
             Err(error) => Err(error),
         }
     }

@@ -33,6 +33,8 @@ mod watches;
 #[cfg(all(test, target_os = "linux"))]
 mod work;
 
+pub use presence::running;
+
 use crate::observation::{HistoryStore, NumberedMessage, Recipient, RepeatRequests, Root, SinkClosed, SourceMessage};
 use std::path::PathBuf;
 use std::sync::Arc;

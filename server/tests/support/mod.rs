@@ -54,8 +54,12 @@ impl TestDashboard {
     }
 
     pub async fn start(source: Source, token: Option<&str>) -> Self {
+        Self::start_with(source, token, SettingsSource::default()).await
+    }
+
+    pub async fn start_with(source: Source, token: Option<&str>, user: SettingsSource) -> Self {
         let access = Access::new("127.0.0.1", token.map(|token| token.parse().unwrap())).unwrap();
-        let (prices, user) = (Prices::embedded(), SettingsSource::default());
+        let prices = Prices::embedded();
         let settings = Settings { access, zone: ChosenZone::utc(), prices, source, user };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

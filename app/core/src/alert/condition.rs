@@ -129,6 +129,17 @@ pub enum BudgetPeriod {
     Month,
 }
 
+impl BudgetPeriod {
+    /// The word of the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+        }
+    }
+}
+
 /// What an alert is about: what an acknowledgement remembers, and what is told of once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
