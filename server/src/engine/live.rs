@@ -23,6 +23,8 @@ pub struct Live {
     pub(super) trackers: Box<Trackers>,
     /// What has come of the events; `None` until the present is known.
     pub(super) state: Option<DashboardState>,
+    /// Whether history is being read.
+    is_reading: bool,
     /// Where alerts are left that are to be delivered, and what was told of them.
     inbox: Inbox,
     /// What was last left there to be kept.
@@ -43,7 +45,7 @@ pub(super) enum Whereabouts {
 impl Live {
     pub(super) fn new(trackers: Trackers, inbox: Inbox, past: Option<Past>) -> Self {
         let kept = trackers.memory().clone();
-        Self { trackers: Box::new(trackers), state: None, inbox, kept, past }
+        Self { trackers: Box::new(trackers), state: None, is_reading: false, inbox, kept, past }
     }
 
     /// Carries out an order; whether there was anything to do it to.
@@ -69,7 +71,7 @@ impl Live {
     }
 
     fn take_message(&mut self, number: u64, message: &SourceMessage, now: Timestamp) -> bool {
-        let Self { trackers, state: current, past, .. } = self;
+        let Self { trackers, state: current, past, is_reading, .. } = self;
         match message {
             SourceMessage::Recalled(recalled) => {
                 if let Some(past) = past {
@@ -128,8 +130,12 @@ impl Live {
             SourceMessage::Statement(statement) => trackers.observe(statement, now),
             SourceMessage::StatusLine { tool, line } => trackers.status_line(*tool, line, now),
             SourceMessage::Failure(failure) => trackers.failure(failure),
-            SourceMessage::Progress(progress) => trackers.progress(Some(*progress)),
+            SourceMessage::Progress(progress) => {
+                *is_reading = true;
+                trackers.progress(Some(*progress));
+            }
             SourceMessage::HistoryRead => {
+                *is_reading = false;
                 trackers.progress(None);
                 match past {
                     Some(past) => {
@@ -166,6 +172,11 @@ impl Live {
         }
         events.extend(warnings.into_iter().map(|event| state.take(event, now)));
         events
+    }
+
+    /// Whether history is being read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.is_reading
     }
 
     /// Sees what the store has committed, also of what the askers wait for.

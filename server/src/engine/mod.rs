@@ -22,7 +22,7 @@ use dashboard_core::state::DashboardState;
 use dashboard_core::time::Timestamp;
 use dashboard_core::tracker::Trackers;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use self::live::{Live, Whereabouts};
 use self::past::{Past, Unwritten};
@@ -42,6 +42,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const SIMULATION_STEP: Duration = Duration::from_millis(50);
 /// While somebody waits for the store, what it has committed is looked at this often.
 const COMMITS: Duration = Duration::from_millis(2);
+/// While history is read, what it changes is told at most this often, and seldom enough that most of the time goes into
+/// reading: a change of the present waits no longer than that.
+const READING_PAUSE: Duration = Duration::from_millis(4);
+/// The pause, in times of what the last telling took.
+const READING_SHARE: u32 = 4;
 /// Longest time to wait for the store: then the answer is what it has.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -111,6 +116,11 @@ impl Feed {
         true
     }
 
+    /// Whether history is being read.
+    fn is_reading(&self) -> bool {
+        matches!(self, Self::Live(live) if live.is_reading())
+    }
+
     /// Why the store cannot be read, if it cannot.
     fn failure(&self) -> Option<&str> {
         if let Self::Live(live) = self { live.failure() } else { None }
@@ -144,6 +154,10 @@ pub struct Engine {
     snapshot: Option<Arc<Snapshot>>,
     /// The last history taken; good until more is read.
     history: Option<Arc<History>>,
+    /// Whether something was taken that has not been told yet.
+    is_pending: bool,
+    /// While history is read, what is pending is told then.
+    next_advance: Instant,
     /// Those who wait for the store. As many as there are requests under way.
     askers: Vec<Asker>,
     last_check: HealthCheck,
@@ -157,7 +171,21 @@ impl Engine {
         let epoch = format!("{:x}-{:x}", clock::wall().unix_ms(), std::process::id());
         let epoch = Epoch::from(epoch.as_str());
         let (snapshot, history, last_check, checked) = (None, None, HealthCheck::default(), None);
-        Self { feed, clock, hub, health, epoch, snapshot, history, askers: Vec::new(), last_check, checked }
+        let (is_pending, next_advance, askers) = (false, Instant::now(), Vec::new());
+        Self {
+            feed,
+            clock,
+            hub,
+            health,
+            epoch,
+            snapshot,
+            history,
+            is_pending,
+            next_advance,
+            askers,
+            last_check,
+            checked,
+        }
     }
 
     /// Runs until dropped.
@@ -189,6 +217,7 @@ impl Engine {
                     self.release();
                     self.look_after_health();
                 }
+                () = sleep_until(self.next_advance), if self.is_pending => {}
                 () = sleep(COMMITS), if !self.askers.is_empty() => {
                     self.answer_askers();
                     continue;
@@ -207,7 +236,13 @@ impl Engine {
                     continue;
                 }
             }
+            let started = Instant::now();
+            self.is_pending = self.feed.is_reading() && started < self.next_advance;
+            if self.is_pending {
+                continue;
+            }
             let events = self.feed.advance(self.clock.now());
+            self.next_advance = Instant::now() + READING_PAUSE.max(started.elapsed() * READING_SHARE);
             if !events.is_empty() {
                 self.snapshot = None;
                 if matches!(self.feed, Feed::Simulation(_)) {

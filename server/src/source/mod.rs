@@ -257,7 +257,10 @@ impl Source {
         if self.stage == Stage::History && !self.transcripts.has_backlog() {
             self.stage = Stage::Done;
             self.send(SourceMessage::Progress(self.transcripts.progress()))?;
-            self.send(SourceMessage::HistoryRead)?;
+            self.engine.send(self.engine.number(), Recipient::Engine, SourceMessage::HistoryRead)?;
+            if let Some(store) = &self.store {
+                self.repeats.add_first(store.end_deferring(), store)?;
+            }
         }
         if self.stage == Stage::Done {
             let failure = self.status.report(&self.roots, &self.transcripts, self.watches.refusal());
@@ -277,6 +280,9 @@ impl Source {
         let Some(store) = &self.store else { return Ok(()) };
         let recalled = store.store().recall(&self.roots, clock::wall());
         self.transcripts.resume_all(&recalled);
+        if recalled.files.is_empty() {
+            store.defer();
+        }
         self.send(SourceMessage::Recalled(Box::new(recalled)))
     }
 
