@@ -342,20 +342,31 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (config, dir) = (home.path().join("claude"), home.path().join("data"));
         std::fs::create_dir_all(config.join("projects/p")).unwrap();
-        let line = r#"{"type":"assistant","timestamp":"2026-01-05T10:00:00.000Z","sessionId":"s","uuid":"u","requestId":"r","message":{"id":"m","model":"claude-sonnet-4-5","usage":{"input_tokens":1,"output_tokens":2}}}"#;
-        std::fs::write(config.join("projects/p/s.jsonl"), format!("{line}\n")).unwrap();
+        let line = |id: u8| {
+            format!(
+                r#"{{"type":"assistant","timestamp":"2026-01-05T10:00:00.000Z","sessionId":"s","uuid":"u","requestId":"r","message":{{"id":"m{id}","model":"claude-sonnet-4-5","usage":{{"input_tokens":1,"output_tokens":2}}}}}}"#
+            ) + "\n"
+        };
+        let transcript = config.join("projects/p/s.jsonl");
+        std::fs::write(&transcript, line(1)).unwrap();
         let roots = roots::find(&ConfiguredRoots::new(&[config], None), &Environment::default());
         let history = Some(History { dir: dir.clone(), retention_days: None });
         let mut manager = start(Source::Live { roots: roots.clone(), plan: None, history }).await;
-        while !manager.status().health.components.get("transcripts").is_some_and(|part| part.message.contains("1 file"))
-        {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        let pause = || tokio::time::sleep(std::time::Duration::from_millis(1));
+        while !crate::store::holds(&dir, &roots) {
+            pause().await;
+        }
+        std::fs::write(&transcript, line(1) + &line(2)).unwrap();
+        while !get(manager.address, "/api/v1/snapshot").await.contains(r#""responses":2"#) {
+            pause().await;
         }
         // Before the batch is due.
         manager.supervisor.spawn(Part::Engine, std::future::ready(Ok(())));
         let ended = manager.run_until(std::future::pending()).await.unwrap_err();
         assert_eq!(ended.reason, "it returned");
-        assert!(crate::store::holds(&dir, &roots));
+        let reader = crate::store::HistoryReader::open(&crate::store::database(&dir), &roots).unwrap();
+        let (usage, ..) = reader.everything(&Prices::embedded().table, clock::wall()).unwrap();
+        assert_eq!(usage.rows().map(|row| row.responses).sum::<u64>(), 2);
     }
 
     #[tokio::test]
