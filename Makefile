@@ -36,10 +36,11 @@ endif
 binary    := target/release/dashboard
 quick     := target/quick/dashboard
 page      := target/site/pkg/dashboard.wasm
+worker    := target/site/pkg/worker.wasm
 
 # The server's packages. Not the whole workspace: `ssr` and `csr` would unify. The page is WASM and built as that.
 native := -p dashboard-core -p app -p server
-wasm   := -p dashboard-core -p app -p frontend --target wasm32-unknown-unknown
+wasm   := -p dashboard-core -p app -p frontend -p worker --target wasm32-unknown-unknown
 
 sources = $(shell find $(1) -type f -not -name '.*')
 manifests    := Cargo.toml Cargo.lock rust-toolchain.toml $(wildcard */Cargo.toml */*/Cargo.toml)
@@ -67,7 +68,15 @@ demo: $(quick) ## Build the static demo site in target/demo
 	$(quick) demo --out target/demo
 
 .PHONY: page
-page: $(page) ## Build the page alone, in target/site
+page: $(page) $(worker) ## Build the page and its worker alone, in target/site
+
+.PHONY: worker
+worker: $(worker) ## Build the worker alone: the demo needs it beside the page of `make dev`
+
+.PHONY: size
+size: $(page) $(worker) ## Show what the page and its worker weigh, by crate
+	@node frontend/size.mjs target/site target/wasm32-unknown-unknown/wasm-release/frontend.wasm \
+		target/wasm32-unknown-unknown/wasm-release/worker.wasm
 
 .PHONY: check
 check: rust-components ## Check quickly while working: format, lints, tests of the core
@@ -112,26 +121,39 @@ fuzz: ## Fuzz each parser for MINUTES=10, keeping what was found interesting in 
 
 # ---- The binary and the page inside it ------------------------------------------------------------------------------
 
-$(binary) $(quick): target/%/dashboard: $(page) $(call sources,server)
+$(binary) $(quick): target/%/dashboard: $(page) $(worker) $(call sources,server)
 	cargo build --profile $* --locked -p server --features embed
 	@touch $@
 
 # Names and places are those of cargo-leptos, which the server and `make dev` go by. The views hide their types, which
 # makes the code smaller. -Os, because what is left of -Oz compresses worse; -tnh, because nothing here relies on a trap.
+compile := cargo build --profile wasm-release --target wasm32-unknown-unknown --locked \
+	--config 'target.wasm32-unknown-unknown.rustflags=["--cfg", "erase_components"]'
 features := --enable-bulk-memory --enable-mutable-globals --enable-nontrapping-float-to-int --enable-sign-ext \
 	--enable-reference-types --enable-multivalue
+minify := esbuild --minify --format=esm --log-level=warning
+
+# $(call bind,LIBRARY,NAME): what cargo has compiled, as NAME.wasm and NAME.js of the site.
+define bind
+	@mkdir -p target/site/pkg
+	wasm-bindgen --target web --no-typescript --remove-name-section --out-dir target/bindgen --out-name $(2) \
+		target/wasm32-unknown-unknown/wasm-release/$(1).wasm
+	wasm-opt -Os -tnh -lmu --converge $(features) target/bindgen/$(2)_bg.wasm -o target/site/pkg/$(2).wasm
+	$(minify) target/bindgen/$(2).js --outfile=target/site/pkg/$(2).js
+endef
+
 $(page): $(page_sources) | page-tools
-	cargo build --profile wasm-release --target wasm32-unknown-unknown -p frontend --features csr --locked \
-		--config 'target.wasm32-unknown-unknown.rustflags=["--cfg", "erase_components"]'
-	rm -rf target/site target/bindgen
-	mkdir -p target/site/pkg
+	$(compile) -p frontend --features csr
+	$(call bind,frontend,dashboard)
 	cp public/* target/site/
-	esbuild public/loader.js --minify --format=esm --log-level=warning --outfile=target/site/loader.js --allow-overwrite
-	wasm-bindgen --target web --no-typescript --remove-name-section --out-dir target/bindgen --out-name dashboard \
-		target/wasm32-unknown-unknown/wasm-release/frontend.wasm
-	wasm-opt -Os -tnh -lmu --converge $(features) target/bindgen/dashboard_bg.wasm -o $@
-	esbuild target/bindgen/dashboard.js --minify --format=esm --log-level=warning --outfile=target/site/pkg/dashboard.js
-	esbuild style/main.css --bundle --minify --log-level=warning --outfile=target/site/pkg/dashboard.css
+	$(minify) public/loader.js --outfile=target/site/loader.js --allow-overwrite
+	$(minify) --bundle style/main.css --outfile=target/site/pkg/dashboard.css
+	@touch $@
+
+$(worker): $(page_sources) | page-tools
+	$(compile) -p worker
+	$(call bind,worker,worker)
+	$(minify) public/worker.js --outfile=target/site/worker.js --allow-overwrite
 	@touch $@
 
 # ---- Tools: each is installed when missing or of another version -----------------------------------------------------

@@ -26,7 +26,7 @@ use leptos_router::path;
 use crate::feed::Store;
 use crate::head::{Root, set_attribute};
 use crate::pages::{HealthReportPage, HistoryPage, LivePage, NotFoundPage, SessionPage, SessionsPage, SettingsPage};
-use crate::panels::{Announcer, DemoBanner, OutdatedBanner, TopBar, mode, toggle_pause};
+use crate::panels::{Announcer, DemoBanner, OutdatedBanner, ReadingBar, TopBar, mode, reading, toggle_pause};
 use crate::site::Site;
 use crate::theme::Theme;
 use crate::ui::{Sprite, calc};
@@ -52,6 +52,12 @@ pub fn App() -> impl IntoView {
         calc(move || store.connection.with(|view| Some(view.status.as_str()))),
     );
     set_attribute(Root::Body, "data-mode", calc(move || Some(mode.get().as_str())));
+    let progress = reading();
+    let history = move || match (store.ready.get(), progress.with(Option::is_some)) {
+        (false, _) | (true, true) => "reading",
+        (true, false) => "complete",
+    };
+    set_attribute(Root::Body, "data-history", calc(move || Some(history())));
     set_attribute(Root::Body, "aria-busy", calc(move || (!store.ready.get()).then_some("true")));
     view! {
         // Left to the browser, which moves the focus as well.
@@ -61,6 +67,7 @@ pub fn App() -> impl IntoView {
             <TopBar />
             <DemoBanner />
             <OutdatedBanner />
+            <ReadingBar />
             <FlatRoutes fallback=NotFoundPage>
                 <Route path=path!("/") view=LivePage />
                 <Route path=path!("/sessions") view=SessionsPage />

@@ -73,6 +73,12 @@ impl Site {
         format!("{}{route}{slash}", self.base)
     }
 
+    /// The address of a file such as `/worker.js`.
+    #[cfg_attr(feature = "ssr", allow(dead_code, reason = "only the browser asks"))]
+    pub(crate) fn file(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// The same, where there is a server to answer it.
     pub(crate) fn served(&self, route: &str) -> Option<String> {
         (!self.is_static).then(|| self.href(route))

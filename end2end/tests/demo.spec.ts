@@ -1,5 +1,5 @@
 import type { Page } from "@playwright/test";
-import { expectDemo, metric, value } from "../support/page";
+import { expectDemo, metric, openLive, value } from "../support/page";
 import { expect, test } from "../support/test";
 
 /** Records every row the event log ever shows of one type, from the first one on. */
@@ -41,6 +41,28 @@ test("the demo says what it is and opens no connection", async ({ page, home }) 
   await banner.getByRole("link", { name: "Leave demo" }).click();
   await expect(metric(page, "mode")).toHaveAttribute("data-value", "live");
   await expect(metric(page, "session.id")).toHaveAttribute("data-value", session.id);
+});
+
+test("the simulation runs in a worker, which the live page does not load", async ({ page }) => {
+  const requests: string[] = [];
+  page.on("request", (request) => requests.push(new URL(request.url()).pathname));
+  await openLive(page);
+  expect(requests.filter((path) => path.includes("worker"))).toEqual([]);
+  expect(page.workers()).toEqual([]);
+  await page.goto("/?demo");
+  await expectDemo(page);
+  expect(page.workers().map((worker) => new URL(worker.url()).pathname)).toEqual(["/worker.js"]);
+  const clock = page.locator(".player .clock");
+  const before = await clock.textContent();
+  await expect(clock).not.toHaveText(before ?? "");
+});
+
+test("the worker's script brings its own policy", async ({ request, dashboard }) => {
+  const answer = await request.get(`${dashboard.url}/worker.js`);
+  const policy = answer.headers()["content-security-policy"] ?? "";
+  expect(policy).toContain("default-src 'none'");
+  expect(policy).toContain("connect-src 'self'");
+  expect(policy).not.toContain("unsafe-inline");
 });
 
 test("the same seed gives the same events, another seed others", async ({ context }) => {

@@ -10,8 +10,6 @@
 //! A page may be older than its server, which was replaced while the page stayed open. The server's `hello` says so, or
 //! frames that cannot be read do; the page then asks to be reloaded, and applies no more than it understands.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Seq, SequencedEvent};
@@ -64,6 +62,11 @@ pub enum ConnectionStatus {
 }
 
 impl ConnectionStatus {
+    /// Whether there was a connection, or should be, and there is none.
+    pub fn is_lost(self) -> bool {
+        matches!(self, Self::Reconnecting | Self::Offline)
+    }
+
     /// The word the page's hooks use.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -200,7 +203,8 @@ pub struct Connection {
     fit: Fit,
     /// Accepted and not yet drawn; follows the page's last event.
     pending: Vec<SequencedEvent>,
-    jitter: ChaCha8Rng,
+    /// What the next retry is moved by comes of this.
+    jitter: u64,
 }
 
 impl Connection {
@@ -223,7 +227,7 @@ impl Connection {
             newest: Seq(0),
             fit: Fit::InStep,
             pending: Vec::new(),
-            jitter: ChaCha8Rng::seed_from_u64(seed),
+            jitter: seed,
         }
     }
 
@@ -471,10 +475,20 @@ impl Connection {
 
     fn lost(&mut self, now: Timestamp) {
         let wait = FIRST_RETRY_MS.saturating_mul(1 << self.failures.min(16)).min(MAX_RETRY_MS);
-        let wait = wait - self.jitter.random_range(0..=wait / 4);
+        let wait = wait - self.jitter_ms(wait / 4);
         self.link = Link::Down { retry_at: now.plus_ms(wait) };
         self.failures = self.failures.saturating_add(1);
         self.server = None;
+    }
+
+    /// Up to `most` milliseconds, evenly: SplitMix64, which is enough to spread pages and nothing else.
+    fn jitter_ms(&mut self, most: i64) -> i64 {
+        self.jitter = self.jitter.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.jitter;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let below = most.unsigned_abs() + 1;
+        ((mixed ^ (mixed >> 31)) % below).cast_signed()
     }
 
     /// Asks for what follows the last event, unless that was just done or the answer could not be read.

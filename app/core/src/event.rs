@@ -5,6 +5,7 @@
 //! knowing what was before. Names and envelope (`type`, `data`, `timestamp`) are the product's
 //! contract (docs/PROTOCOL.md); `seq` numbers events within an epoch.
 
+mod usage;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -227,6 +228,7 @@ impl MinuteTokens {
 
 /// `session:tokens`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "usage::SessionTokensFields")]
 pub struct SessionTokens {
     /// The session.
     pub id: SessionId,
@@ -250,10 +252,9 @@ pub struct SessionTokens {
     /// Subagents whose tokens changed, with their new values: of the first 50 by use.
     pub agents: Vec<AgentTokens>,
     /// Subagents no longer among these, or withdrawn.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub agents_removed: Vec<AgentId>,
     /// All other subagents together.
-    #[serde(default)]
     pub agents_rest: AgentsRest,
 }
 
@@ -523,6 +524,7 @@ pub struct ContextPoint {
 
 /// Usage of one day, in the configured zone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "usage::DayUsageFields")]
 pub struct DayUsage {
     /// The day.
     pub day: Day,
@@ -534,7 +536,6 @@ pub struct DayUsage {
     /// Responses.
     pub responses: u64,
     /// The cost by tool: use that a plan covers and use that is paid by the token are never summed.
-    #[serde(default)]
     pub tools: BTreeMap<Tool, Cost>,
 }
 

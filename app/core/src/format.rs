@@ -9,7 +9,7 @@ use chrono::Datelike;
 
 use crate::event::SessionPhase;
 use crate::level::Level;
-use crate::record::{AgentStatus, ApiErrorKind, LimitKey, LimitScope, StatusLine, Tool, WindowMinutes};
+use crate::record::{AgentStatus, ApiErrorKind, LimitKey, LimitScope, ReadProgress, StatusLine, Tool, WindowMinutes};
 use crate::time::{DAY_MS, Day, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp, ZoneOffsets};
 use crate::units::{Cost, Money, Tokens};
 
@@ -357,6 +357,31 @@ pub fn api_error(kind: ApiErrorKind) -> &'static str {
     }
 }
 
+/// Bytes in three digits: `812 B`, `41.2 MB`.
+pub fn bytes(count: u64) -> String {
+    let (mut value, mut units) = (count as f64, ["kB", "MB", "GB", "TB"].into_iter());
+    let mut unit = "B";
+    while value >= 999.5
+        && let Some(larger) = units.next()
+    {
+        value /= 1_000.0;
+        unit = larger;
+    }
+    match value {
+        _ if unit == "B" => format!("{count} B"),
+        _ if value < 9.995 => format!("{value:.2} {unit}"),
+        _ if value < 99.95 => format!("{value:.1} {unit}"),
+        _ => format!("{value:.0} {unit}"),
+    }
+}
+
+/// How far the first read has come: `1,204 of 5,310 files, 0.81 of 3.20 GB`.
+pub fn progress(progress: &ReadProgress) -> String {
+    let ReadProgress { files, files_total, bytes: read, bytes_total } = *progress;
+    let (files, files_total, read, all) = (exact(files), exact(files_total), bytes(read), bytes(bytes_total));
+    format!("{files} of {files_total} files, {read} of {all}")
+}
+
 /// How many pages are connected.
 pub fn clients(count: u64) -> String {
     if count == 1 { "1 page".to_owned() } else { format!("{count} pages") }
@@ -388,6 +413,22 @@ mod tests {
         }
         assert_eq!(exact(15_984_312), "15,984,312");
         assert_eq!(exact(100), "100");
+    }
+
+    #[test]
+    fn bytes_and_the_progress_of_reading_them() {
+        for (count, text) in
+            [(0, "0 B"), (812, "812 B"), (1_000, "1.00 kB"), (41_234_567, "41.2 MB"), (999_600_000, "1.00 GB")]
+        {
+            assert_eq!(bytes(count), text);
+        }
+        let mut read =
+            ReadProgress { files: 1_204, files_total: 5_310, bytes: 810_000_000, bytes_total: 3_200_000_000 };
+        assert_eq!(progress(&read), "1,204 of 5,310 files, 810 MB of 3.20 GB");
+        assert_eq!(read.percent(), 25.3125);
+        (read.bytes, read.bytes_total) = (0, 0);
+        assert_eq!(read.percent().floor(), 22.0);
+        assert_eq!(ReadProgress::default().percent(), 100.0);
     }
 
     #[test]

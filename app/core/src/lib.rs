@@ -16,6 +16,7 @@ pub mod alert;
 pub mod connection;
 pub mod drift;
 pub mod event;
+mod flat;
 pub mod forecast;
 pub mod format;
 pub mod history;

@@ -21,7 +21,7 @@ pub const HEARTBEAT_MS: i64 = 5_000;
 
 /// From the server to the page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "frame", rename_all = "lowercase")]
+#[serde(tag = "frame", rename_all = "lowercase", try_from = "AnyFrame")]
 pub enum ServerFrame {
     /// The first frame of a connection.
     Hello {
@@ -73,6 +73,59 @@ pub enum ServerFrame {
     },
 }
 
+/// Any frame as it is read: without holding its fields in memory until `frame` has been seen, as serde's code for tagged
+/// types would.
+#[derive(Deserialize)]
+struct AnyFrame {
+    frame: FrameKind,
+    version: Option<u32>,
+    build: Option<BuildId>,
+    epoch: Option<Epoch>,
+    seq: Option<Seq>,
+    mode: Option<Mode>,
+    timestamp: Option<Timestamp>,
+    state: Option<Box<DashboardState>>,
+    from: Option<Seq>,
+    to: Option<Seq>,
+    events: Option<Vec<SequencedEvent>>,
+    code: Option<String>,
+    message: Option<String>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FrameKind {
+    Hello,
+    Snapshot,
+    Events,
+    Heartbeat,
+    Error,
+}
+
+impl TryFrom<AnyFrame> for ServerFrame {
+    type Error = &'static str;
+
+    fn try_from(any: AnyFrame) -> Result<Self, &'static str> {
+        let read = || {
+            Some(match any.frame {
+                FrameKind::Hello => Self::Hello {
+                    version: any.version?,
+                    build: any.build,
+                    epoch: any.epoch?,
+                    seq: any.seq?,
+                    mode: any.mode?,
+                    timestamp: any.timestamp?,
+                },
+                FrameKind::Snapshot => Self::Snapshot { epoch: any.epoch?, seq: any.seq?, state: any.state? },
+                FrameKind::Events => Self::Events { from: any.from?, to: any.to?, events: any.events? },
+                FrameKind::Heartbeat => Self::Heartbeat { seq: any.seq?, timestamp: any.timestamp? },
+                FrameKind::Error => Self::Error { code: any.code?, message: any.message? },
+            })
+        };
+        read().ok_or("a field of the frame is missing")
+    }
+}
+
 /// From the page to the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
@@ -113,6 +166,10 @@ pub enum WorkerFrame {
     /// What the page would say to a server. `resume` is answered by a snapshot.
     Client(ClientFrame),
 }
+
+/// When every simulation in a worker begins: 2026-09-23T12:00:00Z, a Wednesday afternoon. Fixed, so that a link shows
+/// everyone the same.
+pub const SIMULATION_START: Timestamp = Timestamp::from_unix_ms(1_790_164_800_000);
 
 /// What the server puts into the page, so that the first paint needs no request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -524,6 +524,15 @@ pub struct ReadProgress {
     pub bytes_total: u64,
 }
 
+impl ReadProgress {
+    /// The share that is read, by bytes, in percent; by files where there are no bytes.
+    pub fn percent(&self) -> f64 {
+        let (read, all) =
+            if self.bytes_total > 0 { (self.bytes, self.bytes_total) } else { (self.files, self.files_total) };
+        if all == 0 { 100.0 } else { (read as f64 * 100.0 / all as f64).min(100.0) }
+    }
+}
+
 /// Counts of one file's bytes and lines: what was read and what became of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileCounts {

@@ -10,6 +10,7 @@
 mod budget;
 mod derived;
 mod log;
+mod read;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -163,7 +164,7 @@ pub struct Session {
 }
 
 /// A session's context window: the last `context:update` and the curve of those before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ContextWindow {
     /// The newest figures.
     #[serde(flatten)]
@@ -173,7 +174,7 @@ pub struct ContextWindow {
 }
 
 /// A limit: the last `quota:update` and the curve of those before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LimitState {
     /// The newest figures.
     #[serde(flatten)]

@@ -34,8 +34,16 @@ impl Timestamp {
     pub const EPOCH: Self = Self(0);
 
     /// The instant `ms` milliseconds after 1970-01-01T00:00:00Z, kept within years 0 to 9999.
-    pub fn from_unix_ms(ms: i64) -> Self {
-        Self(ms.clamp(-62_167_219_200_000, 253_402_300_799_999))
+    pub const fn from_unix_ms(ms: i64) -> Self {
+        let (first, last) = (-62_167_219_200_000, 253_402_300_799_999);
+        // `clamp` is no function of constants yet.
+        Self(if ms < first {
+            first
+        } else if ms > last {
+            last
+        } else {
+            ms
+        })
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z.

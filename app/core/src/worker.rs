@@ -9,13 +9,10 @@ use std::sync::Arc;
 use crate::event::{ComponentHealth, HealthCheck, HealthStatus};
 use crate::ids::Epoch;
 use crate::price::PriceTable;
-use crate::protocol::{self, ClientFrame, ServerFrame, WorkerFrame};
+use crate::protocol::{self, ClientFrame, SIMULATION_START, ServerFrame, WorkerFrame};
 use crate::simulator::{Scenario, Simulation};
 use crate::state::Mode;
-use crate::time::{Timestamp, ZoneOffsets};
-
-/// When every simulation begins: a Wednesday afternoon. Fixed, so that a link shows everyone the same.
-const START: &str = "2026-09-23T12:00:00Z";
+use crate::time::ZoneOffsets;
 
 /// The worker. Holds one simulation, whose size the scenario bounds.
 #[derive(Debug)]
@@ -46,7 +43,7 @@ impl Worker {
     }
 
     fn simulate(&mut self, scenario: Scenario, seed: u64, utc_offset_s: i32) -> Vec<ServerFrame> {
-        let start = Timestamp::parse(START).unwrap_or_default();
+        let start = SIMULATION_START;
         let zone = ZoneOffsets::new(vec![(start, utc_offset_s)]);
         let mut simulation = Simulation::new(scenario, seed, start, Mode::Demo, zone, Arc::clone(&self.prices));
         simulation.health(health());
@@ -157,13 +154,18 @@ mod tests {
     }
 
     #[test]
+    fn simulations_begin_when_they_are_said_to() {
+        assert_eq!(SIMULATION_START.to_string(), "2026-09-23T12:00:00.000Z");
+    }
+
+    #[test]
     fn every_step_is_answered_with_the_time() {
         let mut worker = Worker::default();
         worker.handle(simulate(1));
         for step in 1..=3 {
             let frames = worker.handle(WorkerFrame::Advance { ms: 16 });
             let Some(ServerFrame::Heartbeat { timestamp, .. }) = frames.last() else { panic!("{frames:?}") };
-            assert_eq!(*timestamp, Timestamp::parse(START).unwrap().plus_ms(16 * step));
+            assert_eq!(*timestamp, SIMULATION_START.plus_ms(16 * step));
         }
     }
 }

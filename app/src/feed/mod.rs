@@ -1,14 +1,16 @@
 //! Where the page's figures come from, and the one place they are kept.
 //!
-//! A feed turns what it receives into events, folds them into [`Store::state`] and moves
-//! [`Store::now`]: [`live`] from the server over a WebSocket, [`demo`] from the simulator inside the
-//! page. Which one runs is decided once, by the address; neither ever stands in for the other. Views
-//! read the store's signals and say what the user wants by setting them; they do not know the feed.
+//! The page has one door: frames of the protocol come in, are folded into [`Store::state`] and move [`Store::now`]
+//! ([`driver`]). They come from the server over a WebSocket ([`socket`]) or from the page's worker, which simulates
+//! ([`worker`]). Which one is decided once, by the address; neither ever stands in for the other. Views read the store's
+//! signals and say what the user wants by setting them; they do not know where frames come from.
 
 #[cfg(target_arch = "wasm32")]
-mod demo;
+mod driver;
 #[cfg(target_arch = "wasm32")]
-mod live;
+mod socket;
+#[cfg(target_arch = "wasm32")]
+mod worker;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -94,9 +96,10 @@ pub(crate) fn start(site: &Site) -> Store {
     let boot = if demo.is_some() { None } else { boot() };
     let store = Store::provide(boot.as_deref(), demo);
     #[cfg(target_arch = "wasm32")]
-    match demo {
-        Some(control) => demo::run(store, control),
-        None => live::run(store, boot.map(|boot| (boot.epoch.clone(), boot.state.seq))),
+    {
+        let source =
+            demo.map_or(driver::Source::Server, |control| driver::Source::Worker(control, worker::Script::of(site)));
+        driver::run(store, source, boot.map(|boot| (boot.epoch.clone(), boot.state.seq)));
     }
     store
 }
@@ -112,6 +115,13 @@ fn boot() -> Option<Arc<Boot>> {
 fn boot() -> Option<Arc<Boot>> {
     let text = document().get_element_by_id("boot")?.text_content()?;
     serde_json::from_str(&text).map(Arc::new).ok()
+}
+
+/// A frame from the other side.
+#[cfg(target_arch = "wasm32")]
+fn read(text: &str) -> dashboard_core::connection::Input {
+    use dashboard_core::connection::Input;
+    serde_json::from_str(text).map_or(Input::Unreadable, Input::Frame)
 }
 
 #[cfg(not(target_arch = "wasm32"))]

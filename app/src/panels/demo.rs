@@ -8,7 +8,11 @@ use leptos::prelude::*;
 use super::{figures, mode, toggle_pause};
 use crate::feed::{DemoControl, Store};
 use crate::site::Site;
-use crate::ui::{Icon, calc};
+use crate::ui::{Derived, Icon, calc, dynamic};
+
+const SIMULATED: &str = "Everything on this page is simulated. None of it is your usage.";
+const NO_WORKER: &str = "The simulator could not be loaded; it is tried again. Where the page is built from source, it \
+     needs `make worker`.";
 
 /// The banner over every page with made-up figures. It cannot be closed.
 #[component]
@@ -17,6 +21,7 @@ pub(crate) fn DemoBanner() -> impl IntoView {
     let mode = mode();
     let told =
         calc(move || store.demo.map(|demo| format!("{} · seed {}", demo.scenario.get().title(), demo.seed.get())));
+    let lost = Derived::new(move || store.demo.is_some() && store.connection.with(|view| view.status.is_lost()));
     let site = expect_context::<Site>();
     move || {
         mode.get().is_simulated().then(|| {
@@ -27,7 +32,9 @@ pub(crate) fn DemoBanner() -> impl IntoView {
                         <Icon name="flask" />
                         {if mode.get() == Mode::Demo { "Demo data" } else { "Simulation" }}
                     </span>
-                    <span>"Everything on this page is simulated. None of it is your usage."</span>
+                    <span>
+                        {dynamic(move || if lost.get() { NO_WORKER } else { SIMULATED })}
+                    </span>
                     <span>{told}</span>
                     // Another page altogether: it begins with what the server knows.
                     {leave.map(|href| view! { <a class="btn sm violet" href=href rel="external">"Leave demo"</a> })}

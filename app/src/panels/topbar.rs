@@ -151,7 +151,7 @@ fn pill() -> AnyView {
         icon => view! { <Icon name=icon /> }.into_any(),
     };
     let status = Derived::new(move || store.connection.with(|view| view.status));
-    let lost = move || matches!(status.get(), ConnectionStatus::Reconnecting | ConnectionStatus::Offline);
+    let lost = move || status.get().is_lost();
     view! {
         <span
             class="pill"

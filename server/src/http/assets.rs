@@ -5,12 +5,18 @@
 //! not change with the content, so browsers are told to ask each time and mostly hear "304".
 
 use axum::body::Bytes;
-use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use axum::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dashboard_core::ids::BuildId;
 
 use super::content_hash::content_hash;
+use super::security::WORKER_POLICY;
+
+/// The script of the page's worker.
+const WORKER: &str = "worker.js";
 
 /// A file and its compressed forms.
 #[cfg_attr(not(feature = "embed"), allow(dead_code, reason = "only embedded files are compressed"))]
@@ -68,6 +74,10 @@ fn answer(path: &str, asset: Asset, headers: &HeaderMap) -> Response {
     set(ETAG, &etag);
     set(CACHE_CONTROL, "no-cache");
     set(VARY, "accept-encoding");
+    // A worker is bound by the policy its script comes with, not by the page's.
+    if path == WORKER {
+        set(CONTENT_SECURITY_POLICY, WORKER_POLICY);
+    }
     if !unchanged {
         set(CONTENT_TYPE, content_type(path));
         if let Some(encoding) = encoding {

@@ -323,6 +323,9 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     response
 }
 
+/// What the page's worker may load and do: its own code. It has no socket, and reads nothing of ours.
+pub(super) const WORKER_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'";
+
 /// What a served page may load and do: our own files, our own socket, and no inline script.
 ///
 /// `host` is spelled out for browsers in which `'self'` does not cover WebSockets; `reload_port` is

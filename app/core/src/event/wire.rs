@@ -10,6 +10,7 @@ use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Event, SequencedEvent};
+use crate::state::{ContextWindow, LimitState};
 
 /// Longest `type` of an unknown event that is kept, in characters.
 const KIND_CHARS: usize = 64;
@@ -22,13 +23,18 @@ pub struct UnknownEvent {
 }
 
 macro_rules! wire_types {
-    ($($name:literal => $variant:ident,)*) => {
+    (read $data:ident as $variant:ident) => { Deserialize::deserialize($data).map(Event::$variant) };
+    // What the state holds beside a curve is read as the state reads it, so that there is one reader of both.
+    (read $data:ident as $variant:ident, a part of $whole:ident) => {
+        $whole::deserialize($data).map(|whole| Event::$variant(whole.now))
+    };
+    ($($name:literal => $variant:ident $(in $whole:ident)?,)*) => {
         impl<'de> DeserializeSeed<'de> for DataOf<'_> {
             type Value = Event;
 
             fn deserialize<D: Deserializer<'de>>(self, data: D) -> Result<Event, D::Error> {
                 match self.0 {
-                    $($name => Deserialize::deserialize(data).map(Event::$variant),)*
+                    $($name => wire_types!(read data as $variant $(, a part of $whole)?),)*
                     unknown => {
                         IgnoredAny::deserialize(data)?;
                         Ok(Event::Unknown(UnknownEvent { kind: unknown.chars().take(KIND_CHARS).collect() }))
@@ -55,9 +61,9 @@ wire_types! {
     "session:error" => SessionError,
     "session:complete" => SessionComplete,
     "session:remove" => SessionRemove,
-    "quota:update" => QuotaUpdate,
+    "quota:update" => QuotaUpdate in LimitState,
     "quota:warning" => QuotaWarning,
-    "context:update" => ContextUpdate,
+    "context:update" => ContextUpdate in ContextWindow,
     "context:warning" => ContextWarning,
     "cost:update" => CostUpdate,
     "ingest:update" => IngestUpdate,
