@@ -39,9 +39,9 @@ impl Source {
 pub(super) fn run(store: Store, source: Source, page: Option<(Epoch, Seq)>) {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let seed = (js_sys::Math::random() * f64::from(u32::MAX)) as u64;
-    let control = match &source {
-        Source::Server => None,
-        Source::Worker(control, _) => Some(*control),
+    let (control, clock) = match &source {
+        Source::Server => (None, Clock::Ahead(0)),
+        Source::Worker(control, _) => (Some(*control), Clock::Stands(Timestamp::default())),
     };
     let driver = Driver(Rc::new(Inner {
         store,
@@ -50,7 +50,7 @@ pub(super) fn run(store: Store, source: Source, page: Option<(Epoch, Seq)>) {
         link: Cell::new(0),
         outgoing: RefCell::new(None),
         drawing: Cell::new(false),
-        clock: Cell::new(Clock::Ahead(0)),
+        clock: Cell::new(clock),
     }));
     if let Some(control) = control {
         worker::play(&driver, control);

@@ -45,7 +45,10 @@ impl Script {
         if !self.through_blob {
             return Worker::new_with_options(&address, &options);
         }
-        let source = js_sys::Array::of1(&JsValue::from_str(&format!("import {address:?};")));
+        // Not a static import: those of a worker fall under `worker-src`, which has no address. What comes until the script
+        // is there waits for it.
+        let source = format!("self.waiting = [];onmessage = ({{ data }}) => waiting.push(data);import({address:?});");
+        let source = js_sys::Array::of1(&JsValue::from_str(&source));
         let kind = BlobPropertyBag::new();
         kind.set_type("text/javascript");
         // A line that stays for as long as the page does.
