@@ -104,9 +104,14 @@ impl Score {
         self.linear.min(self.recent).min(self.none)
     }
 
-    /// How much smaller the forecast's error is than that of the best simple one, in percent.
+    /// How much smaller the forecast's error is than that of the best simple one, in percent; where that makes none, 0 or
+    /// -100.
     pub fn improvement(&self) -> f64 {
-        (1.0 - self.forecast / self.best_simple()) * 100.0
+        match (self.best_simple(), self.forecast) {
+            (best, forecast) if best > 0.0 => (1.0 - forecast / best) * 100.0,
+            (_, forecast) if forecast > 0.0 => -100.0,
+            _ => 0.0,
+        }
     }
 }
 
