@@ -3,9 +3,8 @@
 //! The vendor says how many percent are used, the transcripts how many tokens. Between two readings of one window, at
 //! least [`LEAST_STEP`] percent apart, tokens per percent point are one observation of the whole; a refusal counts as a
 //! reading of 100 %. The median of these is the limit: use on other devices, of which nothing is seen here, raises the
-//! share without tokens, and as long as it is no rule it moves the median little. What is below half the median is taken
-//! for such use, and says nothing of how exact the limit is. Readings are whole percents, so that an observation is off by
-//! a fifth at most. Held readings are of the last week; so is what is learned.
+//! share without tokens, and as long as it is no rule it moves the median little. Readings are whole percents, so that
+//! an observation is off by a fifth at most. Held readings are of the last week; so is what is learned.
 
 use crate::forecast::Interval;
 use crate::time::{Minute, Timestamp};
@@ -21,8 +20,6 @@ use crate::state::same_reset;
 const LEAST_STEP: f64 = 5.0;
 /// Nothing is learned from fewer observations, or from fewer percent points in all.
 const LEAST_OBSERVATIONS: usize = 3;
-/// An observation weighs its percent points, but not more than these: one jump is one observation.
-const MOST_WEIGHT: f64 = 2.0 * LEAST_STEP;
 /// See [`LEAST_OBSERVATIONS`].
 const LEAST_POINTS: f64 = 20.0;
 
@@ -44,7 +41,7 @@ pub(super) fn learn(key: &LimitKey, readings: &Readings, usage: &ToolUsage) -> O
         if percent - from >= LEAST_STEP {
             let used = tokens.between(since, reading.at.minute());
             if used > 0.0 {
-                observed.push((used * 100.0 / (percent - from), (percent - from).min(MOST_WEIGHT)));
+                observed.push((used * 100.0 / (percent - from), percent - from));
             }
             window = Some((begun, percent, reading.at.minute()));
         }
@@ -54,22 +51,16 @@ pub(super) fn learn(key: &LimitKey, readings: &Readings, usage: &ToolUsage) -> O
         return None;
     }
     observed.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-    let median = quantile(&observed, 0.5);
-    let own = &observed[observed.partition_point(|&(tokens, _)| tokens < median / 2.0)..];
-    let tokens =
-        Interval { low: tokens_of(quantile(own, 0.1)), median: tokens_of(median), high: tokens_of(quantile(own, 0.9)) };
+    let at = |share: f64| {
+        let mut sum = 0.0;
+        let found = observed.iter().find(|(_, weight)| {
+            sum += weight;
+            sum >= share * points
+        });
+        tokens_of(found.or(observed.last()).map_or(0.0, |&(tokens, _)| tokens))
+    };
+    let tokens = Interval { low: at(0.1), median: at(0.5), high: at(0.9) };
     Some(LearnedLimit { tokens, observations: observed.len() as u64 })
-}
-
-/// The weighted quantile of sorted observations.
-fn quantile(observed: &[(f64, f64)], share: f64) -> f64 {
-    let all: f64 = observed.iter().map(|(_, weight)| weight).sum();
-    let mut sum = 0.0;
-    let found = observed.iter().find(|(_, weight)| {
-        sum += weight;
-        sum >= share * all
-    });
-    found.or(observed.last()).map_or(0.0, |&(tokens, _)| tokens)
 }
 
 fn percent(reading: &Reading) -> Option<f64> {

@@ -3,7 +3,6 @@
 
 use super::*;
 use crate::event::QuotaShare;
-use crate::forecast::{Forecast, Lack};
 use crate::ids::{AgentId, MessageId, ModelId};
 use crate::level::Level;
 use crate::record::{Place, ResponseId, UsageRecord};
@@ -446,56 +445,4 @@ fn a_session_that_is_idle_does_not_make_its_limits_fresh() {
     desk.quota.status_line(Tool::ClaudeCode, &line("idle", 20.0, 10), Some(at(0)), at(20));
     desk.flush(at(20));
     assert_eq!((desk.told(&key).percent, desk.told(&key).as_of), (Some(35.0), at(10)));
-}
-
-#[test]
-fn a_limit_is_learned_from_readings_and_what_is_beyond_it_is_elsewhere() {
-    let key = LimitKey::five_hour(Tool::ClaudeCode);
-    let file = Origin::File(files(1)[0]);
-    let at = |minute: i64| start().plus_ms(minute * MINUTE_MS);
-    let mut desk = Desk::new();
-    // 1,000 tokens a minute; the vendor says a percent point for each thousand.
-    for minute in 1..=60 {
-        desk.respond(&usage(if minute <= 15 { "shop" } else { "web" }, OPUS, at(minute), 1_000));
-        let percent = f64::from(u32::try_from(minute).unwrap());
-        let reading = said(&key, at(minute), Some(percent), false);
-        let limit = desk.quota.limits.get_mut(&key).unwrap();
-        limit.add(file, &reading);
-    }
-    desk.flush(at(60).plus_ms(SECOND_MS));
-    let told = desk.told(&key);
-    let learned = told.learned.clone().unwrap();
-    assert!((95_000..=105_000).contains(&learned.tokens.median.0), "{learned:?}");
-    assert!(learned.observations >= 10 && learned.tokens.low <= learned.tokens.high, "{learned:?}");
-    assert_eq!((told.elsewhere_percent, told.limit), (Some(0.0), None), "all of it was seen here");
-    let sessions: Vec<_> = told.sessions.iter().map(|it| (it.session.as_str(), it.percent)).collect();
-    assert_eq!(sessions, [("web", 75.0), ("shop", 25.0)]);
-
-    // It jumps by 30 points, of which nothing is seen here. The next look at what was learned comes ten minutes later.
-    let jump = said(&key, at(61), Some(90.0), false);
-    desk.quota.limits.get_mut(&key).unwrap().add(file, &jump);
-    desk.flush(at(72));
-    let told = desk.told(&key);
-    let elsewhere = told.elsewhere_percent.unwrap();
-    assert!((elsewhere - 100.0 / 3.0).abs() < 3.0, "30 of 90: {elsewhere}");
-    assert!((95_000..=105_000).contains(&told.learned.clone().unwrap().tokens.median.0), "one jump moves it little");
-
-    // After the reset nothing official holds: the estimate is compared with what was learned, not with the plan's 19,000.
-    desk.respond(&usage("web", OPUS, at(185), 1_000));
-    desk.flush(at(186));
-    let told = desk.told(&key);
-    assert_eq!((told.provenance, told.limit), (Provenance::Estimated, told.learned.clone().map(|it| it.tokens.median)));
-    assert!((55.0..=65.0).contains(&told.percent.unwrap()), "61,000 of 100,000: {:?}", told.percent);
-}
-
-#[test]
-fn without_a_token_seen_here_all_of_it_is_elsewhere() {
-    let key = LimitKey::five_hour(Tool::ClaudeCode);
-    let mut desk = Desk::new();
-    let reading = said(&key, start(), Some(40.0), false);
-    desk.quota.limits.get_mut(&key).unwrap().add(Origin::File(files(1)[0]), &reading);
-    desk.flush(start().plus_ms(SECOND_MS));
-    let told = desk.told(&key);
-    assert_eq!((told.elsewhere_percent, told.learned.clone()), (Some(100.0), None), "too little to learn from");
-    assert_eq!(told.forecast, Forecast::NotEnough(Lack::UseHere));
 }
